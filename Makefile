@@ -1,0 +1,78 @@
+# Two commands to know: `make demo` runs the whole workflow on its embedded default, `make test` passes the tests.
+# Paths are relative to this folder, so that it may stand anywhere.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+MAKEFLAGS += --no-print-directory
+.DEFAULT_GOAL := help
+
+PYTHON ?=
+CORES ?= all
+TABLE ?= results/tables/miniature/table.md
+SNAKEMAKE_OPTIONS ?=
+BIN := .venv/bin
+PYTHON_FILES := workflow tests envs
+
+# Programs of the environment come first, also in the shell commands of the rules.
+export PATH := $(CURDIR)/.venv/bin:$(PATH)
+export PYTHONUNBUFFERED := 1
+
+.PHONY: help
+help: ## Show this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' Makefile
+	@echo
+	@echo "  Settings: CORES=4  SNAKEMAKE_OPTIONS='--configfile config/small.yaml'  PYTHON=python3.12 (for a new .venv)"
+
+.PHONY: demo
+demo: environment ## Run the default workflow and show its table (no GPU, no account)
+	$(BIN)/snakemake --cores $(CORES) $(SNAKEMAKE_OPTIONS)
+	@echo
+	@echo "The table is in $(TABLE), with CSV and HTML beside it:"
+	@echo
+	@cat "$(TABLE)"
+
+.PHONY: test
+test: environment ## Run all tests
+	$(BIN)/pytest $(PYTEST_OPTIONS)
+
+.PHONY: test-quick
+test-quick: environment lint ## Lint, types and the tests that take seconds (under two minutes)
+	$(BIN)/pytest tests/unit -m "not slow and not e2e and not vllm and not golden" $(PYTEST_OPTIONS)
+
+.PHONY: lint
+lint: environment ## Check style, format, types and the workflow; change nothing
+	$(BIN)/ruff check $(PYTHON_FILES)
+	$(BIN)/ruff format --check $(PYTHON_FILES)
+	$(BIN)/snakefmt --check Snakefile workflow/rules
+	$(BIN)/snakemake --lint
+	$(BIN)/mypy
+
+.PHONY: format
+format: environment ## Format Python and Snakemake files in place
+	$(BIN)/ruff check --fix $(PYTHON_FILES)
+	$(BIN)/ruff format $(PYTHON_FILES)
+	$(BIN)/snakefmt Snakefile workflow/rules
+
+.PHONY: schemas
+schemas: environment ## Write workflow/schemas anew from the settings models
+	$(BIN)/python -m distillery.config.schemas
+
+.PHONY: conda
+conda: environment ## Write the conda files of envs/ anew from pyproject.toml and the lock
+	$(BIN)/python envs/generate.py
+
+.PHONY: bench
+bench: environment ## Measure speed against plain baselines: one JSON line per figure
+	$(BIN)/python tests/bench/run.py $(BENCH_OPTIONS)
+
+.PHONY: environment
+environment: ## Make or update .venv (done by every other target)
+	@$(or $(PYTHON),python3) envs/setup_environment.py $(if $(PYTHON),--python "$(PYTHON)")
+
+.PHONY: clean-results
+clean-results: ## Remove results, logs and benchmarks after asking; the caches stay
+	@if [ "$${CONFIRM:-}" != yes ]; then \
+		read -r -p "Remove results/, logs/ and benchmarks/? The caches stay. Type yes: " CONFIRM; \
+		[ "$$CONFIRM" = yes ] || { echo "nothing removed"; exit 1; }; \
+	fi; \
+	rm -rf results logs benchmarks

@@ -1,0 +1,51 @@
+# Distil the reasoning of large language models into small ones. Start with README.md; `make demo` runs all of it.
+from snakemake.utils import min_version
+
+min_version("9.27")
+
+
+configfile: "config/config.yaml"
+
+
+report: "workflow/report/workflow.rst"
+
+
+include: "workflow/rules/common.smk"  # the settings and input functions: stays first
+
+
+wildcard_constraints:
+    task=any_of(workspace.tasks),
+    split="train|dev|test",
+    model=any_of(workspace.models),
+    sampler=any_of(workspace.samplers),
+    setup=any_of(workspace.setups),
+    recipe=any_of(workspace.recipe_names()),
+    experiment=any_of(workspace.experiments),
+    seed=r"\d+",
+
+
+localrules:
+    all,
+    questions,
+    verify,
+    verify_mentor,
+    compose,
+    score,
+    tables,
+
+
+include: "workflow/rules/questions.smk"
+include: "workflow/rules/base_model.smk"
+include: "workflow/rules/sample.smk"
+include: "workflow/rules/verify.smk"
+include: "workflow/rules/compose.smk"
+include: "workflow/rules/train.smk"
+include: "workflow/rules/predict.smk"
+include: "workflow/rules/score.smk"
+include: "workflow/rules/tables.smk"
+
+
+rule all:
+    default_target: True
+    input:
+        every_table,

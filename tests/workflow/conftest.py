@@ -1,0 +1,101 @@
+"""A project of one's own for each test: the repository's workflow and config, with a tiny experiment on random weights."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import yaml
+
+REPOSITORY = Path(__file__).parents[2]
+TINY = Path(__file__).parent / "tiny"
+
+
+@dataclass
+class Project:
+    """A copy of the workflow in a folder, and ways to run it."""
+
+    root: Path
+
+    def snakemake(self, *arguments: str, check: bool = True, **environment: str) -> subprocess.CompletedProcess:
+        """Run snakemake here; its output is in `.stdout`."""
+        command = [sys.executable, "-m", "snakemake", *arguments]
+        done = subprocess.run(
+            command,
+            cwd=self.root,
+            env={**os.environ, "CUDA_VISIBLE_DEVICES": "", "HF_HUB_OFFLINE": "1", **environment},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            timeout=900,
+        )
+        if check and done.returncode != 0:
+            raise AssertionError(f"snakemake {' '.join(arguments)} failed:\n{done.stdout[-8000:]}")
+        return done
+
+    def planned(self, *targets: str) -> dict[str, int]:
+        """Rule -> number of jobs that a dry run plans; empty when there is nothing to be done."""
+        told = self.snakemake("-n", "--quiet", "rules", "--cores", "2", *targets).stdout
+        table = re.findall(r"^([a-z_]+) +(\d+)$", told, flags=re.MULTILINE)
+        if not table and "Nothing to be done" not in told:
+            raise AssertionError(f"neither a plan nor nothing to be done:\n{told}")
+        return {rule: int(count) for rule, count in table if rule not in {"total", "job"}}
+
+    def edit(self, file: str, old: str, new: str) -> None:
+        """Replace a text that must be there."""
+        path = self.root / file
+        text = path.read_text(encoding="utf-8")
+        assert old in text, f"{file} does not hold {old!r}"
+        path.write_text(text.replace(old, new), encoding="utf-8")
+
+    def records(self) -> dict[str, bytes]:
+        """Every record file under results/, by path: what must be equal between two runs."""
+        return {
+            str(path.relative_to(self.root)): path.read_bytes()
+            for path in sorted((self.root / "results").rglob("*"))
+            if path.suffix in {".jsonl", ".csv"} or path.name == "scores.json"
+        }
+
+
+def make_project(root: Path) -> Project:
+    """Copy the workflow into `root`, with the tiny experiment as its only table."""
+    root.mkdir(parents=True, exist_ok=True)
+    shutil.copy(REPOSITORY / "Snakefile", root)
+    ignored = shutil.ignore_patterns("__pycache__", ".snakemake")
+    for folder in ("workflow", "config", "profiles", "envs"):
+        shutil.copytree(REPOSITORY / folder, root / folder, ignore=ignored)
+    for path in sorted(TINY.rglob("*.yaml")):
+        target = root / "config" / path.relative_to(TINY)
+        if target.name in {"models.yaml", "setups.yaml"}:
+            merged = yaml.safe_load(target.read_text()) | yaml.safe_load(path.read_text())
+            target.write_text(yaml.safe_dump(merged, sort_keys=False))
+        else:
+            shutil.copy(path, target)
+    (root / "config" / "config.yaml").write_text("experiments: [tiny]\n")
+    return Project(root)
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Project:
+    """A project in which nothing has run yet."""
+    return make_project(tmp_path / "project")
+
+
+@pytest.fixture(scope="session")
+def finished_template(tmp_path_factory: pytest.TempPathFactory) -> Project:
+    """One finished run of the tiny experiment, by the real rules; copy it, do not change it."""
+    made = make_project(tmp_path_factory.mktemp("finished") / "project")
+    made.snakemake("--cores", "2")
+    return made
+
+
+@pytest.fixture
+def finished(finished_template: Project, tmp_path: Path) -> Project:
+    """A copy of the finished run, with the times of its files and Snakemake's own records."""
+    root = tmp_path / "project"
+    shutil.copytree(finished_template.root, root, symlinks=True)
+    return Project(root)

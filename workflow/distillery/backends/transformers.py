@@ -1,0 +1,83 @@
+"""Batched generation with transformers: for encoder-decoder models, and where vLLM is absent.
+
+Prompts are sorted by length, so that a batch carries little padding; decoders are padded on the left with a mask.
+Sampling is seeded per batch from the seeds of its requests: the same requests give the same completions again, but a
+request's sample may differ when the batch around it does (vLLM's does not). The store keeps what was drawn first.
+"""
+
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import torch
+from transformers import (
+    AutoModelForCausalLM,
+    AutoModelForSeq2SeqLM,
+    AutoTokenizer,
+    StopStringCriteria,
+    StoppingCriteriaList,
+)
+
+from distillery.backends import Asked, Generated
+from distillery.requests import Series
+
+
+class TransformersBackend:
+    """A model loaded with transformers, on the GPU where there is one."""
+
+    def __init__(self, folder: Path, architecture: str) -> None:
+        loader = AutoModelForCausalLM if architecture == "causal" else AutoModelForSeq2SeqLM
+        self._causal = architecture == "causal"
+        self._device = "cuda" if torch.cuda.is_available() else "cpu"
+        self._tokenizer = AutoTokenizer.from_pretrained(folder, padding_side="left" if self._causal else "right")
+        if self._tokenizer.pad_token is None:
+            self._tokenizer.pad_token = self._tokenizer.eos_token
+        self._model = loader.from_pretrained(folder, dtype="auto").to(self._device).eval()
+
+    def generate(self, asked: Sequence[Asked], series: Series) -> Iterator[Generated]:
+        size = int(os.environ.get("DISTILLERY_GENERATION_BATCH", "32"))
+        ordered = sorted(asked, key=lambda one: (len(one.request.prompt), one.key))
+        for start in range(0, len(ordered), size):
+            yield from self._batch(ordered[start : start + size], series)
+
+    @torch.inference_mode()
+    def _batch(self, asked: Sequence[Asked], series: Series) -> list[Generated]:
+        special = asked[0].request.special_tokens
+        inputs = self._tokenizer(
+            [one.request.prompt for one in asked], padding=True, add_special_tokens=special, return_tensors="pt"
+        ).to(self._device)
+        torch.manual_seed(asked[0].seed)
+        sampled = series.temperature > 0
+        how = {"temperature": series.temperature, "top_p": series.top_p, "top_k": series.top_k} if sampled else {}
+        stopping = StoppingCriteriaList()
+        if series.stop:
+            stopping.append(StopStringCriteria(self._tokenizer, list(series.stop)))
+        output = self._model.generate(
+            **{name: tensor for name, tensor in inputs.items() if name in {"input_ids", "attention_mask"}},
+            do_sample=sampled,
+            max_new_tokens=series.max_new_tokens,
+            pad_token_id=self._tokenizer.pad_token_id,
+            stopping_criteria=stopping,
+            **how,
+        )
+        skip = inputs["input_ids"].shape[1] if self._causal else 1  # decoders repeat the prompt; others a start token
+        return [
+            self._completion(one, mask, tokens[skip:], series)
+            for one, mask, tokens in zip(asked, inputs["attention_mask"], output, strict=True)
+        ]
+
+    def _completion(self, asked: Asked, mask: torch.Tensor, tokens: torch.Tensor, series: Series) -> Generated:
+        ids = tokens.tolist()
+        ends = {self._tokenizer.eos_token_id, self._tokenizer.pad_token_id}
+        length = next((place for place, token in enumerate(ids) if token in ends), None)
+        written = ids if length is None else ids[:length]
+        text = self._tokenizer.decode(written, skip_special_tokens=True, clean_up_tokenization_spaces=False)
+        cuts = [text.find(stop) for stop in series.stop if stop in text]
+        stopped = length is not None or bool(cuts)
+        return Generated(
+            key=asked.key,
+            text=text[: min(cuts)] if cuts else text,
+            finish_reason="stop" if stopped else "length",
+            prompt_tokens=int(mask.sum()),
+            completion_tokens=len(written) + (length is not None),
+        )

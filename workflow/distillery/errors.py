@@ -1,0 +1,42 @@
+"""One error for everything that a user can mend: it names the file, the key, the value and the remedy."""
+
+
+class UserError(Exception):
+    """Bad input from the user. Printed as one line each, without a traceback.
+
+    Args:
+        problem: What is wrong, in words that a user of the workflow knows.
+        file: The file that holds the fault, as the user would open it.
+        key: Where in the file: a dotted path (`train.learning_rate`) or a row (`row 17`).
+        value: The offending value, shown as written.
+        remedy: What to do about it, in the imperative.
+    """
+
+    def __init__(
+        self,
+        problem: str,
+        *,
+        file: object = None,
+        key: str | None = None,
+        value: object = None,
+        remedy: str | None = None,
+    ) -> None:
+        self.problem, self.file, self.key, self.value, self.remedy = problem, file, key, value, remedy
+        super().__init__(str(self))
+
+    def __str__(self) -> str:
+        place = ": ".join(str(part) for part in (self.file, self.key) if part is not None)
+        shown = "" if self.value is None else f" = {self.value!r}"
+        text = f"{place}{shown}: {self.problem}" if place else self.problem
+        return f"{text}. {self.remedy}" if self.remedy else text
+
+
+class UserErrors(UserError):
+    """Several faults found in one pass: all are shown, so that the user mends them in one go."""
+
+    def __init__(self, errors: list[UserError]) -> None:
+        self.errors = errors
+        Exception.__init__(self, str(self))
+
+    def __str__(self) -> str:
+        return "\n".join(str(error) for error in self.errors)

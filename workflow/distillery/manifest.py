@@ -1,0 +1,214 @@
+"""Manifests: a small file that says exactly which weights a model folder holds.
+
+A model is a folder; its manifest is what later stages depend on and what their cache keys quote:
+
+    <folder>/config.json, tokenizer.json, *.safetensors, ...
+    <folder>/manifest.json    digests, identity, vocabulary, and, for trained models, where they came from
+
+`identity` names the weights, not the folder: `hub:<id>@<commit>`, `wheel:sha256:<hex>`,
+`pruned(<parent identity>):keep_every=2,keep_last=true`, and `weights:<hex>` where nothing but the bytes can name them
+(local, random and trained models). Reading and writing manifests needs no deep-learning library.
+"""
+
+import hashlib
+import json
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from distillery.errors import UserError
+from distillery.files import read_json, sha256_file, write_json
+
+MANIFEST = "manifest.json"
+TOKENIZER_FILES = (
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "tokenizer.model",
+    "spiece.model",
+    "vocab.json",
+    "vocab.txt",
+    "merges.txt",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "chat_template.jinja",
+)
+LAYER_KEYS = ("num_hidden_layers", "n_layer", "num_layers")
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Vocabulary(_Frozen):
+    """What two models must share before one's logits can teach the other."""
+
+    size: int
+    """Rows of the embedding (`config.vocab_size`): tokenizer lengths differ from it, and only rows index logits."""
+    tokenizer_sha256: str
+    """Digest of tokens, merges and special tokens; padding and truncation settings do not count."""
+
+
+class Training(_Frozen):
+    """Where trained weights came from."""
+
+    base: str
+    """Identity of the model that training started from."""
+    recipe: str
+    rows_sha256: str
+    steps: int
+
+
+class Manifest(_Frozen):
+    """What a model folder holds."""
+
+    name: str
+    kind: Literal["hub", "local", "wheel", "pruned", "random", "trained"]
+    architecture: Literal["causal", "encoder-decoder"]
+    identity: str
+    files: dict[str, str]
+    """Relative path to SHA-256, of every file but the manifest."""
+    vocabulary: Vocabulary
+    parameters: int
+    """Numbers in the weight files; tied weights count once."""
+    layers: int
+    """Decoder layers; of an encoder-decoder, the encoder's."""
+    training: Training | None = None
+
+
+def describe_model(
+    folder: Path,
+    *,
+    name: str,
+    kind: str,
+    architecture: str,
+    identity: str | None = None,
+    training: Training | None = None,
+) -> Manifest:
+    """Read a model folder and describe it.
+
+    Args:
+        identity: Name of the weights; None derives `weights:<sha256>` from the digests of all files.
+
+    Raises:
+        UserError: The folder lacks config, tokenizer or safetensors weights, or the config lacks a needed number.
+    """
+    weights = require_model_files(folder)
+    config = read_json(folder / "config.json")
+    files = {
+        path.relative_to(folder).as_posix(): sha256_file(path)
+        for path in sorted(folder.rglob("*"))
+        if path.is_file() and path.name != MANIFEST
+    }
+    return Manifest(
+        name=name,
+        kind=kind,
+        architecture=architecture,
+        identity=identity or f"weights:{_digest(files)}",
+        files=files,
+        vocabulary=Vocabulary(size=_number(folder, config, ("vocab_size",)), tokenizer_sha256=tokenizer_digest(folder)),
+        parameters=sum(math.prod(shape) for path in weights for shape in tensor_shapes(path).values()),
+        layers=_number(folder, config, LAYER_KEYS),
+        training=training,
+    )
+
+
+def write_manifest(folder: Path, manifest: Manifest) -> None:
+    """Write `<folder>/manifest.json`, atomically."""
+    write_json(Path(folder) / MANIFEST, manifest.model_dump(mode="json"))
+
+
+def read_manifest(path: Path) -> Manifest:
+    """Read the manifest of a model folder, given the folder or the manifest itself.
+
+    Raises:
+        UserError: There is none, or it does not fit this version.
+    """
+    path = Path(path)
+    file = path / MANIFEST if path.is_dir() else path
+    try:
+        return Manifest.model_validate(read_json(file))
+    except FileNotFoundError as error:
+        raise UserError("no model manifest", file=file, remedy="Make the model first: `prepare_model`") from error
+    except (ValidationError, json.JSONDecodeError) as error:
+        raise UserError(
+            f"not a model manifest: {error}", file=file, remedy="Delete the folder and run the workflow again"
+        ) from error
+
+
+def same_vocabulary(a: Manifest, b: Manifest) -> None:
+    """Check that a soft label of one model means the same token to the other.
+
+    Raises:
+        UserError: The logits have different widths, or equal widths stand for different tokens.
+
+    Source: Mentor-KD (arXiv 2410.09037), section 3.3: mentor and student come from one family.
+    """
+    if a.vocabulary == b.vocabulary:
+        return
+    if a.vocabulary.size != b.vocabulary.size:
+        difference = f"{a.vocabulary.size} and {b.vocabulary.size} embedding rows"
+    else:
+        difference = f"{a.vocabulary.size} embedding rows each, but the tokenizers differ"
+    raise UserError(
+        f"the models {a.name} and {b.name} have different vocabularies: {difference}",
+        remedy="Choose mentor and student from one family, or drop the soft labels (objective: cross-entropy)",
+    )
+
+
+def require_model_files(folder: Path) -> list[Path]:
+    """The safetensors files of a model folder, sorted.
+
+    Raises:
+        UserError: Config, tokenizer or weights are missing, or the weights are pickles, which can run code when read.
+    """
+    folder = Path(folder)
+    if not (folder / "config.json").is_file():
+        raise UserError("no model: config.json is missing", file=folder, remedy="Give the folder that holds it")
+    weights = sorted(folder.glob("*.safetensors"))
+    if not weights:
+        pickles = sorted(path.name for suffix in ("*.bin", "*.pt", "*.pth", "*.ckpt") for path in folder.glob(suffix))
+        problem = f"only pickled weights ({', '.join(pickles)})" if pickles else "no safetensors weights"
+        raise UserError(
+            problem,
+            file=folder,
+            remedy="Save the model with `save_pretrained`, which writes safetensors, or pin a revision that has them",
+        )
+    if not any((folder / name).is_file() for name in TOKENIZER_FILES if name != "tokenizer_config.json"):
+        raise UserError("no tokenizer", file=folder, remedy="Save the tokenizer into the model folder")
+    return weights
+
+
+def tensor_shapes(path: Path) -> dict[str, list[int]]:
+    """Names and shapes of the tensors of a safetensors file, from its header alone."""
+    with open(path, "rb") as data:
+        header = json.loads(data.read(int.from_bytes(data.read(8), "little")))
+    return {name: entry["shape"] for name, entry in header.items() if name != "__metadata__"}
+
+
+def tokenizer_digest(folder: Path) -> str:
+    """SHA-256 of what a tokenizer means: tokens, merges, special tokens, and how text is cut before the merges.
+
+    Saving a tokenizer again may store other padding or truncation settings; those are left out.
+    """
+    fast = Path(folder) / "tokenizer.json"
+    if not fast.is_file():
+        present = [name for name in TOKENIZER_FILES if (Path(folder) / name).is_file()]
+        return _digest({name: sha256_file(Path(folder) / name) for name in present})
+    document = read_json(fast)
+    meaning = {key: document.get(key) for key in ("added_tokens", "normalizer", "pre_tokenizer", "model")}
+    return _digest(meaning)
+
+
+def _digest(value: Any) -> str:
+    return hashlib.sha256(json.dumps(value, sort_keys=True, ensure_ascii=False).encode()).hexdigest()
+
+
+def _number(folder: Path, config: Mapping[str, Any], keys: tuple[str, ...]) -> int:
+    for source in (config, config.get("text_config") or {}):
+        for key in keys:
+            if isinstance(source.get(key), int):
+                return source[key]
+    raise UserError(f"config.json has none of {', '.join(keys)}", file=folder, remedy="Check the model's config")

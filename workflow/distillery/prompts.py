@@ -1,0 +1,94 @@
+"""Prompts: how a question becomes model input, and a rationale the target that a student learns.
+
+One object renders for sampling, training and prediction, so that a student is asked as it was taught.
+
+>>> prompt = Prompt(prompt="p", input="Q: {{ question }}\\nA:", target=" {{ rationale }} --> {{ answer }}", delimiter="-->")
+>>> renderer = Renderer(prompt, exemplars=[])
+>>> renderer.input("2 + 2?")
+'Q: 2 + 2?\\nA:'
+>>> renderer.target("2 + 2 = 4.", "4")
+' 2 + 2 = 4. --> 4'
+>>> renderer.rationale(" 2 + 2 = 4. --> 4")
+'2 + 2 = 4.'
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from jinja2 import StrictUndefined, TemplateError, meta
+from jinja2.sandbox import SandboxedEnvironment
+
+from distillery.config.prompt import Prompt
+from distillery.errors import UserError
+
+_environment = SandboxedEnvironment(undefined=StrictUndefined, keep_trailing_newline=True, autoescape=False)
+
+
+class Renderer:
+    """A prompt together with the exemplars of one task.
+
+    Args:
+        prompt: The template.
+        exemplars: All exemplars of the task as mappings with `question`, `rationale` and `gold`; the prompt shows its
+            own share of them.
+
+    Raises:
+        UserError: A template names a field that it does not get, or the task has too few exemplars.
+    """
+
+    def __init__(self, prompt: Prompt, exemplars: Sequence[Mapping[str, str]]) -> None:
+        self.prompt = prompt
+        shown = exemplars[prompt.first_exemplar : prompt.first_exemplar + prompt.exemplars]
+        if len(shown) < prompt.exemplars:
+            raise UserError(
+                f"shows {prompt.exemplars} exemplars from number {prompt.first_exemplar} on, and the task has {len(exemplars)}",
+                file=f"config/prompts/{prompt.prompt}.yaml",
+                key="exemplars",
+                remedy="Give the task more exemplars, or the prompt fewer",
+            )
+        self._input = self._compile("input", prompt.input, {"question"})
+        self._target = self._compile("target", prompt.target, {"rationale", "answer", "question"}) if prompt.target else None
+        blocks = [prompt.instruction] if prompt.instruction else []
+        if prompt.exemplar is not None:
+            worked = self._compile("exemplar", prompt.exemplar, {"question", "rationale", "answer"})
+            blocks += [
+                worked.render(question=one["question"], rationale=one["rationale"], answer=one["gold"]) for one in shown
+            ]
+        self._before = "".join(block + prompt.separator for block in blocks)
+
+    def _compile(self, key: str, text: str, fields: set[str]) -> Any:
+        file = f"config/prompts/{self.prompt.prompt}.yaml"
+        try:
+            unknown = meta.find_undeclared_variables(_environment.parse(text)) - fields
+        except TemplateError as error:
+            raise UserError(f"not a valid template: {error}", file=file, key=key, value=text) from error
+        if unknown:
+            raise UserError(
+                f"the template names {', '.join(sorted(unknown))}, which it does not get",
+                file=file,
+                key=key,
+                value=text,
+                remedy=f"It may use: {', '.join(sorted(fields))}",
+            )
+        return _environment.from_string(text)
+
+    def input(self, question: str) -> str:
+        """Model input for one question: instruction, exemplars, question."""
+        return self._before + self._input.render(question=question)
+
+    def target(self, rationale: str, answer: str, question: str = "") -> str:
+        """What the student learns to write: rationale and GOLD answer (Fine-tune-CoT, section 1.3: never the teacher's)."""
+        if self._target is None:
+            raise ValueError(f"prompt {self.prompt.prompt} has no target")
+        return self._target.render(rationale=rationale, answer=answer, question=question)
+
+    def rationale(self, text: str) -> str:
+        """The reasoning in a completion: what stands before the first delimiter, stripped; all of it without one."""
+        delimiter = self.prompt.delimiter
+        return (text.split(delimiter, 1)[0] if delimiter else text).strip()
+
+    def answer_request(self, question: str, rationale: str) -> str:
+        """Second call of Zero-shot-CoT: the first prompt, the rationale as the model wrote it, and the answer cue."""
+        if self.prompt.answer_cue is None:
+            raise ValueError(f"prompt {self.prompt.prompt} asks only once")
+        return self.input(question) + rationale + self.prompt.answer_cue

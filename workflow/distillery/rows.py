@@ -1,0 +1,153 @@
+"""Composing: which completions become training rows of a recipe, and what the rows say.
+
+Every completion looked at is kept or dropped with a reason, and the counts add up. The target ends with the GOLD
+answer, never with the model's own wording of it (Fine-tune-CoT, section 1.3).
+"""
+
+import hashlib
+import math
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from distillery.config.recipe import Rows
+from distillery.errors import UserError
+from distillery.prompts import Renderer
+from distillery.records import Completion, Outcome, Question, TrainingRow, Verdict
+
+
+@dataclass(frozen=True)
+class Sampled:
+    """What one sampler gave for the train split: its completions, their verdicts, and the prompt it was asked with."""
+
+    completions: Sequence[Completion]
+    verdicts: Sequence[Verdict]
+    renderer: Renderer
+    path: Path
+
+
+def compose(
+    questions: Sequence[Question],
+    sources: Mapping[str, Rows],
+    sampled: Mapping[str, Sampled],
+    student: Renderer,
+    *,
+    seed: int,
+) -> tuple[list[TrainingRow], dict[str, Any]]:
+    """Training rows of all sources of a recipe.
+
+    Args:
+        sources: The recipe's rows, by name.
+        sampled: Completions for the sources that have a sampler, by the same name.
+        student: The student's prompt: renders input and target of every row.
+        seed: Draws the share of questions, and which right completions stay under a cap.
+
+    Raises:
+        UserError: A source has not one row to give.
+    """
+    rows: list[TrainingRow] = []
+    summary: dict[str, Any] = {}
+    for name, source in sources.items():
+        used = _share(questions, source.share, seed)
+        if source.source == "gold":
+            kept = [_gold_row(question, name, student) for question in used]
+            dropped: Counter[str] = Counter()
+        else:
+            kept, dropped = _from_samples(used, name, source, sampled[name], student, seed)
+        if not kept:
+            raise _nothing_kept(name, source, dropped, sampled.get(name))
+        rows += kept
+        summary[name] = {
+            "questions": len(used),
+            "questions_with_rows": len({row.qid for row in kept}),
+            "looked_at": len(kept) + sum(dropped.values()),
+            "kept": len(kept),
+            "dropped": dict(sorted(dropped.items())),
+        }
+    used_samples = sum(part["looked_at"] for name, part in summary.items() if sources[name].source != "gold")
+    return rows, {"training_rows": len(rows), "samples_used": used_samples, "sources": summary}
+
+
+def _from_samples(
+    questions: Sequence[Question], name: str, source: Rows, sampled: Sampled, student: Renderer, seed: int
+) -> tuple[list[TrainingRow], Counter[str]]:
+    by_qid = {question.qid: question for question in questions}
+    outcome = {(v.qid, v.sample_index): v.outcome for v in sampled.verdicts if v.grader == source.grader}
+    dropped: Counter[str] = Counter()
+    right: dict[str, list[Completion]] = {}
+    seen: set[tuple[str, str]] = set()
+    for one in sorted(sampled.completions, key=lambda one: one.sort_key()):
+        if one.qid not in by_qid or (source.degree is not None and one.sample_index >= source.degree):
+            continue
+        rationale = sampled.renderer.rationale(one.text)
+        verdict = outcome[one.qid, one.sample_index]
+        if source.keep == "correct" and verdict != Outcome.RIGHT:
+            dropped[verdict.value] += 1
+        elif not rationale:
+            dropped["empty rationale"] += 1
+        elif source.unique and (one.qid, rationale) in seen:
+            dropped["repeated"] += 1
+        else:
+            seen.add((one.qid, rationale))
+            right.setdefault(one.qid, []).append(one)
+    rows = []
+    for qid, ones in right.items():
+        chosen = sorted(ones, key=lambda one: _draw(seed, name, qid, one.sample_index))[: source.per_question]
+        dropped["over the cap"] += len(ones) - len(chosen)
+        rows += [_row(by_qid[qid], name, one, sampled.renderer, student) for one in chosen]
+    return rows, +dropped
+
+
+def _row(question: Question, source: str, one: Completion, asked: Renderer, student: Renderer) -> TrainingRow:
+    return TrainingRow(
+        qid=question.qid,
+        source=source,
+        sample_index=one.sample_index,
+        completion_id=one.completion_id,
+        prompt=student.input(question.question),
+        target=student.target(asked.rationale(one.text), question.gold, question.question),
+    )
+
+
+def _gold_row(question: Question, source: str, student: Renderer) -> TrainingRow:
+    return TrainingRow(
+        qid=question.qid,
+        source=source,
+        sample_index=0,
+        completion_id=None,
+        prompt=student.input(question.question),
+        target=student.target(question.rationale or "", question.gold, question.question),
+    )
+
+
+def _share(questions: Sequence[Question], share: float, seed: int) -> list[Question]:
+    """The first `share` of the questions in an order drawn by seed: a smaller share is part of a larger one."""
+    ordered = sorted(questions, key=lambda question: _draw(seed, "share", question.qid, 0))
+    return ordered[: math.ceil(share * len(questions))]
+
+
+def _draw(seed: int, *what: object) -> str:
+    """A random-looking order that does not change when questions are added."""
+    return hashlib.sha256("\0".join(map(str, (seed, *what))).encode()).hexdigest()
+
+
+def _nothing_kept(name: str, source: Rows, dropped: Mapping[str, int], sampled: Sampled | None) -> UserError:
+    counts = ", ".join(f"{count} {reason}" for reason, count in sorted(dropped.items())) or "no completions at all"
+    return UserError(
+        f"not one of {sum(dropped.values())} completions can be used as a rationale ({counts}; grader {source.grader})",
+        file=sampled.path if sampled else None,
+        key=f"rows.{name}",
+        remedy=(
+            "Read a few of them there; then give the teacher's prompt more exemplars or tokens, draw more samples, or take "
+            "an easier task. What was sampled is kept"
+        ),
+    )
+
+
+def updates(rows: int, batch_size: int, epochs: int) -> int:
+    """Optimizer steps of a training: what `match_updates_of` holds equal."""
+    return math.ceil(rows / batch_size) * epochs
+
+

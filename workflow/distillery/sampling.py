@@ -1,0 +1,162 @@
+"""Sampling: every question to a model, as often as asked, through the completion store.
+
+What the store has is not asked again; when it has all, no model is loaded. What a model writes goes to the store while
+it comes, so that a killed job loses at most the unit in flight.
+"""
+
+import logging
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from distillery.backends import Asked, Backend, open_backend
+from distillery.config.prompt import Prompt
+from distillery.prompts import Renderer
+from distillery.records import Completion, Question
+from distillery.requests import Request, Series, seed_of
+from distillery.store import CompletionStore, Stored
+
+logger = logging.getLogger("distillery.sampling")
+
+
+class Asker:
+    """Answers requests from the store, and from the model for what is missing.
+
+    Args:
+        folder: Model folder, loaded at the first request that the store cannot answer.
+        identity: Identity of its weights, as in the manifest.
+        architecture: `causal` or `encoder-decoder`.
+    """
+
+    def __init__(self, folder: Path, identity: str, architecture: str, store: CompletionStore) -> None:
+        self.folder, self.identity, self.architecture, self.store = folder, identity, architecture, store
+        self.asked = self.drawn = self.tokens = 0
+        self.seconds = 0.0
+        self._backend: Backend | None = None
+
+    def ask(self, requests: Sequence[Request], decoding: Mapping[str, Any], stop: list[str], what: str) -> list[Stored]:
+        """One completion for each request, in order."""
+        series = Series.of(self.identity, decoding, stop)
+        keys = [request.key(series) for request in requests]
+        found = self.store.find(series, set(keys))
+        missing = {
+            key: Asked(key, request, seed_of(key))
+            for key, request in zip(keys, requests, strict=True)
+            if key not in found
+        }
+        logger.info("%s: %d asked, %d in the store, %d to draw", what, len(keys), len(keys) - len(missing), len(missing))
+        self.asked += len(keys)
+        if missing:
+            found |= self._draw(missing, series, what)
+        return [found[key] for key in keys]
+
+    def _draw(self, missing: Mapping[str, Asked], series: Series, what: str) -> dict[str, Stored]:
+        if self._backend is None:
+            self._backend = open_backend(self.folder, self.architecture)
+        drawn: dict[str, Stored] = {}
+        start = time.monotonic()
+        with (
+            self.store.writer(series) as writer,
+            tqdm(total=len(missing), desc=what, unit="completion", mininterval=2) as bar,
+        ):
+            for one in self._backend.generate(list(missing.values()), series):
+                request = missing[one.key].request
+                drawn[one.key] = Stored(
+                    key=one.key,
+                    prompt=request.prompt,
+                    sample_index=request.sample_index,
+                    text=one.text,
+                    finish_reason=one.finish_reason,
+                    prompt_tokens=one.prompt_tokens,
+                    completion_tokens=one.completion_tokens,
+                )
+                writer.add(drawn[one.key])
+                self.tokens += one.completion_tokens
+                bar.update()
+        self.seconds += time.monotonic() - start
+        self.drawn += len(drawn)
+        if drawn.keys() != missing.keys():
+            raise RuntimeError(f"{what}: the backend gave {len(drawn)} completions for {len(missing)} requests")
+        return drawn
+
+
+def sample(
+    questions: Iterable[Question],
+    exemplars: Sequence[Mapping[str, str]],
+    spec: Mapping[str, Any],
+    asker: Asker,
+    *,
+    sampler: str,
+) -> tuple[list[Completion], dict[str, Any]]:
+    """Draw `spec["samples"]` completions of every question.
+
+    Args:
+        spec: `prompt` (a Prompt section), `decoding` (a Decoding section) and `samples`.
+        sampler: Name written into every record.
+
+    Returns:
+        The completions and a summary; the summary holds only what is the same however often the job was interrupted.
+
+    Source: Fine-tune-CoT, section 3.1: reasoning first, then (two-call prompts) the answer, greedily.
+    """
+    prompt = Prompt.model_validate(spec["prompt"])
+    renderer = Renderer(prompt, exemplars)
+    wrap = chat_wrapper(asker.folder) if prompt.chat else str
+    rows = [(question, index) for question in questions for index in range(spec["samples"])]
+    inputs = {question.qid: wrap(renderer.input(question.question)) for question, _ in rows}
+    special = not prompt.chat
+    first = asker.ask(
+        [Request(inputs[question.qid], index, special) for question, index in rows],
+        spec["decoding"],
+        prompt.stop,
+        f"sample {sampler}",
+    )
+    answers: list[Stored] | list[None] = [None] * len(rows)
+    if prompt.answer_cue is not None:
+        greedy = {**spec["decoding"], "temperature": 0.0, "max_new_tokens": spec["decoding"]["answer_tokens"]}
+        cued = [Request(inputs[q.qid] + one.text + prompt.answer_cue, 0, special) for (q, _), one in zip(rows, first, strict=True)]
+        answers = asker.ask(cued, greedy, prompt.stop, f"answers of {sampler}")
+    completions = [
+        Completion(
+            completion_id=one.key,
+            qid=question.qid,
+            sampler=sampler,
+            sample_index=index,
+            text=one.text,
+            finish_reason=one.finish_reason,  # type: ignore[arg-type]  # checked by the record
+            answer_text=None if answer is None else answer.text,
+            prompt_tokens=one.prompt_tokens + (answer.prompt_tokens if answer else 0),
+            completion_tokens=one.completion_tokens + (answer.completion_tokens if answer else 0),
+        )
+        for (question, index), one, answer in zip(rows, first, answers, strict=True)
+    ]
+    return completions, summarise(completions)
+
+
+def summarise(completions: Sequence[Completion]) -> dict[str, Any]:
+    """Counts of a file of completions: questions, finish reasons, tokens."""
+    reasons = Counter(one.finish_reason for one in completions)
+    return {
+        "completions": len(completions),
+        "questions": len({one.qid for one in completions}),
+        "finish_reasons": dict(sorted(reasons.items())),
+        "prompt_tokens": sum(one.prompt_tokens for one in completions),
+        "completion_tokens": sum(one.completion_tokens for one in completions),
+        "distinct_texts": len({(one.qid, one.text) for one in completions}),
+    }
+
+
+def chat_wrapper(folder: Path) -> Callable[[str], str]:
+    """Wrap a user message in the model's own chat template, up to where the assistant speaks."""
+    from transformers import AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+
+    def wrap(text: str) -> str:
+        return tokenizer.apply_chat_template([{"role": "user", "content": text}], tokenize=False, add_generation_prompt=True)
+
+    return wrap

@@ -1,0 +1,6 @@
+"""Tasks: where questions come from, and the checks that they must pass before a model sees them.
+
+sources      rows of a task: generated, from the Hub, from files
+generators/  the project's own seeded generators
+questions    rows -> Questions and Exemplars, checked (`build_task`), and their summary (`summarise`)
+"""

@@ -1,0 +1,325 @@
+"""Rows of a task: generated, from the Hugging Face Hub, or from local files, all in one shape.
+
+A row is a dictionary of fields, with a name that never changes and a place to show in error messages. Loading needs
+pyarrow, datasets or reasoning_gym only for the sources that use them: they are imported when asked for.
+"""
+
+import csv
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from itertools import islice
+from pathlib import Path
+from typing import Any, cast
+
+from distillery.config.task import FileSource, GeneratorSource, HubSource, ReasoningGymSource, Task
+from distillery.errors import UserError, UserErrors
+from distillery.records import Split
+from distillery.tasks.generators import Drawn, OptionError, Pool, UsedUp, check_options, draw_questions
+
+
+@dataclass(frozen=True)
+class Row:
+    """One row of a source."""
+
+    name: str
+    """Names the row within its split: its number, or its `id_field`."""
+    fields: dict[str, Any]
+    place: str
+    """Where it stands, for messages: `data/train.jsonl: row 17`."""
+    meta: dict[str, Any] = field(default_factory=dict)
+
+
+Rows = dict[Split, list[Row]]
+
+
+def task_file(task: Task) -> str:
+    """The file that declares a task, as messages name it."""
+    return f"config/tasks/{task.task}.yaml"
+
+
+def is_generated(task: Task) -> bool:
+    """Whether questions are made on demand, so that any number can be had and splits never overlap."""
+    return isinstance(task.source, GeneratorSource | ReasoningGymSource)
+
+
+def load_rows(task: Task, root: Path = Path(".")) -> Rows:
+    """All rows of each split that the source has (of generators, as many as `sizes` asks for).
+
+    Raises:
+        UserError: The source cannot be read, or cannot give what the task file asks for.
+    """
+    source = task.source
+    if isinstance(source, GeneratorSource):
+        return _generated(task, source)
+    if isinstance(source, ReasoningGymSource):
+        return _reasoning_gym(task, source)
+    if isinstance(source, HubSource):
+        return _hub(task, source)
+    return _files(source, root)
+
+
+def generated_exemplars(task: Task) -> list[Drawn]:
+    """The exemplars that the task's generator makes, from a pool that no split uses.
+
+    Raises:
+        UserError: Another kind of source is asked for generated exemplars, or the generator has too few.
+    """
+    count = task.exemplars.count
+    if not count:
+        return []
+    source = task.source
+    if not isinstance(source, GeneratorSource):
+        raise UserError(
+            "only the project's own generators make exemplars",
+            file=task_file(task),
+            key="exemplars.count",
+            value=count,
+            remedy="Write the exemplars out under exemplars.written",
+        )
+    return _draw(task, source, "exemplar", count, f"{source.seed}:{task.exemplars.seed}", "exemplars.count")
+
+
+def _draw(task: Task, source: GeneratorSource, pool: Pool, count: int, seed: str, key: str) -> list[Drawn]:
+    try:
+        check_options(source.generator, source.options)
+        return draw_questions(source.generator, seed, pool, count, source.options)
+    except OptionError as error:
+        raise UserError(
+            error.problem,
+            file=task_file(task),
+            key=f"source.options.{error.key}",
+            value=error.value,
+            remedy=error.remedy,
+        ) from error
+    except UsedUp as error:
+        raise UserError(
+            f"with these options the generator has only {error.count} different questions of this kind",
+            file=task_file(task),
+            key=key,
+            value=count,
+            remedy="Ask for fewer, or widen source.options",
+        ) from error
+
+
+def _sizes(task: Task) -> dict[Split, int]:
+    missing = [
+        UserError(
+            "a generator has no end, so the task must say how many questions it wants",
+            file=task_file(task),
+            key=f"sizes.{split}",
+            remedy=f"Add sizes: {{{split}: 200}}",
+        )
+        for split in ("train", "test")
+        if getattr(task.sizes, split) is None
+    ]
+    if missing:
+        raise UserErrors(missing)
+    return {"train": task.sizes.train or 0, "dev": task.sizes.dev or 0, "test": task.sizes.test or 0}
+
+
+def _generated(task: Task, source: GeneratorSource) -> Rows:
+    rows: Rows = {}
+    for split, count in _sizes(task).items():
+        drawn = _draw(task, source, split, count, str(source.seed), f"sizes.{split}")
+        rows[split] = [
+            Row(
+                name=f"{index:05d}",
+                fields={**item.meta, "question": item.question, "gold": item.gold, "rationale": item.rationale},
+                place=f"{source.generator}: question {index} of {split}",
+                meta=item.meta,
+            )
+            for index, item in enumerate(drawn)
+        ]
+    return rows
+
+
+_GYM_STREAMS: dict[Split, int] = {"test": 0, "dev": 1, "train": 2}
+_GYM_STRIDE = 10_000_000
+"""reasoning-gym seeds question i with seed + i: streams this far apart do not run into each other."""
+
+
+def _reasoning_gym(task: Task, source: ReasoningGymSource) -> Rows:
+    try:
+        import reasoning_gym
+    except ImportError as error:
+        raise UserError(
+            "the package reasoning-gym is not installed",
+            file=task_file(task),
+            key="source.kind",
+            value="reasoning-gym",
+            remedy="Install it with `pip install reasoning-gym`, or use another source",
+        ) from error
+    rows: Rows = {}
+    seen: set[str] = set()  # small generators repeat themselves: a question stands in one split, once
+    sizes = _sizes(task)
+    for split, stream in _GYM_STREAMS.items():
+        count = sizes[split]
+        try:
+            made = reasoning_gym.create_dataset(
+                source.dataset, size=4 * count + 100, seed=source.seed + stream * _GYM_STRIDE, **source.options
+            )
+        except (ValueError, TypeError, AssertionError) as error:
+            raise UserError(
+                f"reasoning-gym refuses it: {error}",
+                file=task_file(task),
+                key="source",
+                value=source.dataset,
+                remedy="See the names and options in reasoning-gym's gallery",
+            ) from error
+        rows[split] = []
+        for entry in islice(iter(made), 4 * count + 100):
+            if len(rows[split]) == count:
+                break
+            if entry["question"] in seen:
+                continue
+            seen.add(entry["question"])
+            index = len(rows[split])
+            fields = {**entry, "gold": entry["answer"]}
+            rows[split].append(Row(f"{index:05d}", fields, f"{source.dataset}: question {index} of {split}"))
+    return rows
+
+
+def _hub(task: Task, source: HubSource) -> Rows:
+    from datasets import load_dataset
+
+    rows: Rows = {}
+    for split, name in source.splits.items():
+        try:
+            table = load_dataset(source.path, source.name, revision=source.revision, split=name)
+        except (OSError, ValueError, RuntimeError) as error:
+            raise UserError(
+                f"the data set cannot be loaded: {error}",
+                file=task_file(task),
+                key=f"source.splits.{split}",
+                value=f"{source.path}, {name}",
+                remedy="Check path, name, revision and split, and the network (or the cache, when offline)",
+            ) from error
+        rows[split] = [
+            Row(f"{index:05d}", dict(fields), f"{source.path}, {name}: row {index}", {"row": index})
+            for index, fields in enumerate(table)
+        ]
+    return rows
+
+
+def _files(source: FileSource, root: Path) -> Rows:
+    tables: dict[str, list[Row]] = {}
+    faults: list[UserError] = []
+    for split, name in source.files.items():
+        try:
+            tables[split] = [
+                Row(_row_name(source, index, fields, name), fields, f"{name}: row {index}", {"row": index})
+                for index, fields in enumerate(_READERS[_suffix(name)](root / name, name))
+            ]
+        except UserError as error:
+            faults.append(error)
+    if faults:
+        raise UserErrors(faults)
+    if source.split_file is None:
+        return cast(Rows, tables)
+    return _split_by_file(source, tables["all"], root)
+
+
+def _split_by_file(source: FileSource, table: list[Row], root: Path) -> Rows:
+    name = str(source.split_file)
+    split_rows = _parse_json(_read(root / name, name), name)
+    well_formed = isinstance(split_rows, dict) and {type(numbers) for numbers in split_rows.values()} == {list}
+    if not well_formed or not set(split_rows) <= {"train", "dev", "test"}:
+        raise UserError("not a JSON object {train: [row, ...], test: [row, ...]}", file=name, remedy="Correct the file")
+    faults: list[UserError] = []
+    where: dict[int, str] = {}
+    for split, numbers in split_rows.items():
+        for number in numbers:
+            if not isinstance(number, int) or not 0 <= number < len(table):
+                problem = f"no such row; {source.files['all']} has rows 0 to {len(table) - 1}"
+            elif number in where:
+                problem = f"the row is in {where[number]} already"
+            else:
+                where[number] = split
+                continue
+            faults.append(UserError(problem, file=name, key=split, value=number, remedy="Correct the split file"))
+    if faults:
+        raise UserErrors(faults[:10])
+    return {cast(Split, split): [table[number] for number in numbers] for split, numbers in split_rows.items()}
+
+
+def _row_name(source: FileSource, index: int, fields: dict[str, Any], name: str) -> str:
+    if source.id_field is None:
+        return f"{index:05d}"
+    if fields.get(source.id_field) in (None, ""):
+        raise UserError(
+            f"no field {source.id_field!r}, which the task names as id_field",
+            file=name,
+            key=f"row {index}",
+            remedy=f"The row has {', '.join(map(str, fields))}",
+        )
+    return str(fields[source.id_field])
+
+
+def _suffix(name: str) -> str:
+    suffix = Path(name).suffix.lower()
+    if suffix not in _READERS:
+        raise UserError("unknown kind of file", file=name, remedy=f"Use one of {', '.join(_READERS)}")
+    return suffix
+
+
+def _read(path: Path, name: str) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"cannot be read: {error}", file=name, remedy="Check the path in the task file") from error
+
+
+def _parse_json(text: str, name: str, key: str | None = None) -> Any:
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError as error:
+        raise UserError(f"not valid JSON: {error}", file=name, key=key, remedy="Correct the file") from error
+
+
+def _object(value: Any, name: str, key: str) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise UserError(
+            "not a JSON object", file=name, key=key, remedy='A row looks like {"question": ..., "gold": ...}'
+        )
+    return value
+
+
+def _json_rows(path: Path, name: str) -> Iterator[dict[str, Any]]:
+    table = _parse_json(_read(path, name), name)
+    if isinstance(table, dict):
+        table = table.get("data")
+    if not isinstance(table, list):
+        raise UserError("neither a JSON array nor an object with an array under `data`", file=name, remedy="Convert it")
+    for index, value in enumerate(table):
+        yield _object(value, name, f"row {index}")
+
+
+def _json_lines(path: Path, name: str) -> Iterator[dict[str, Any]]:
+    for number, line in enumerate(_read(path, name).split("\n"), start=1):
+        if line.strip():
+            yield _object(_parse_json(line, name, f"line {number}"), name, f"line {number}")
+
+
+def _csv_rows(path: Path, name: str) -> Iterator[dict[str, Any]]:
+    # A short line leaves its last fields out, so that templates report them instead of reading "None".
+    for fields in csv.DictReader(_read(path, name).splitlines(keepends=True)):
+        yield {key: value for key, value in fields.items() if value is not None}
+
+
+def _parquet_rows(path: Path, name: str) -> Iterator[dict[str, Any]]:
+    from pyarrow import ArrowException
+    from pyarrow.parquet import read_table
+
+    try:
+        yield from read_table(path).to_pylist()
+    except (OSError, ArrowException) as error:
+        raise UserError(f"cannot be read: {error}", file=name, remedy="Check the path in the task file") from error
+
+
+_READERS: dict[str, Callable[[Path, str], Iterator[dict[str, Any]]]] = {
+    ".json": _json_rows,
+    ".jsonl": _json_lines,
+    ".csv": _csv_rows,
+    ".parquet": _parquet_rows,
+}

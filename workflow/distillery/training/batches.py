@@ -1,0 +1,116 @@
+"""Batches: which rows form which update, and how rows become padded tensors.
+
+The order is a pure function of seed and epoch, so that a resumed run sees exactly the batches that an undisturbed one
+would. Rows of similar length share a batch: with whole-set padding, as in the papers' code, only 14-58 % of the
+positions are real tokens.
+"""
+
+import random
+from collections.abc import Iterator, Sequence
+from itertools import islice
+
+import torch
+from torch import Tensor
+from torch.utils.data import Sampler
+
+from distillery.objectives import IGNORE
+from distillery.tokenise import Example
+
+WINDOW = 16
+"""Most batches that are sorted by length together. Small sets have at least four windows, else every epoch would
+consist of the same batches."""
+
+
+class EpochOrder(Sampler[int]):
+    """Indices of one epoch, grouped by length in windows of shuffled rows; batches come in random order.
+
+    Each row comes once per epoch. The batch that is not full comes last, as batching cuts the list in equal parts.
+    """
+
+    def __init__(self, lengths: Sequence[int], batch_size: int, seed: int) -> None:
+        self.lengths, self.batch_size, self.seed, self.epoch = list(lengths), batch_size, seed, 0
+
+    def set_epoch(self, epoch: int) -> None:
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        return len(self.lengths)
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(self.order(self.epoch))
+
+    def order(self, epoch: int) -> list[int]:
+        """The indices of any epoch."""
+        chance = random.Random(f"{self.seed}:{epoch}")
+        indices = list(range(len(self.lengths)))
+        chance.shuffle(indices)
+        size = self.batch_size * max(1, min(WINDOW, len(indices) // (4 * self.batch_size)))
+        batches, rest = [], []
+        for start in range(0, len(indices), size):
+            window = sorted(indices[start : start + size], key=lambda index: self.lengths[index])
+            spare = len(window) % self.batch_size  # only the last window has one; its shortest rows wait for the end
+            batches += [window[at : at + self.batch_size] for at in range(spare, len(window), self.batch_size)]
+            rest = window[:spare]
+        chance.shuffle(batches)
+        return [index for batch in [*batches, rest] for index in batch]
+
+    def steps_per_epoch(self) -> int:
+        return -(-len(self.lengths) // self.batch_size)
+
+    def seen(self, steps: int) -> Iterator[int]:
+        """The index of every row of the first `steps` updates, with repetitions, in order."""
+        for epoch in range(-(-steps // self.steps_per_epoch())):
+            updates = min(steps - epoch * self.steps_per_epoch(), self.steps_per_epoch())
+            yield from islice(self.order(epoch), updates * self.batch_size)
+
+
+class CausalCollator:
+    """Prompt and target in one sequence, padded on the right.
+
+    Returns `input_ids`, `attention_mask` and `labels`, each (batch, tokens). Labels stand at their own token, not
+    shifted; IGNORE on prompt and padding. Padding may be the stop token (SmolLM2): labels are set by place, never by
+    comparing ids, so the real stop token keeps its loss.
+
+    Args:
+        width: Pad to this many tokens at least (the published code pads the whole set to its longest row).
+    """
+
+    def __init__(self, pad_id: int, width: int = 0) -> None:
+        self.pad_id, self.width = pad_id, width
+
+    def __call__(self, features: list[dict[str, list[int]]]) -> dict[str, Tensor]:
+        ids = [feature["prompt_ids"] + feature["target_ids"] for feature in features]
+        labels = [[IGNORE] * len(feature["prompt_ids"]) + feature["target_ids"] for feature in features]
+        return {
+            "input_ids": _pad(ids, self.pad_id, self.width),
+            "attention_mask": _pad([[1] * len(row) for row in ids], 0, self.width),
+            "labels": _pad(labels, IGNORE, self.width),
+        }
+
+
+class Seq2SeqCollator:
+    """Prompt to the encoder, target to the decoder, each padded on the right.
+
+    Returns `input_ids` and `attention_mask` (batch, prompt tokens), and `labels` (batch, target tokens).
+    """
+
+    def __init__(self, pad_id: int, width: int = 0) -> None:
+        self.pad_id, self.width = pad_id, width
+
+    def __call__(self, features: list[dict[str, list[int]]]) -> dict[str, Tensor]:
+        prompts = [feature["prompt_ids"] for feature in features]
+        return {
+            "input_ids": _pad(prompts, self.pad_id),
+            "attention_mask": _pad([[1] * len(row) for row in prompts], 0),
+            "labels": _pad([feature["target_ids"] for feature in features], IGNORE, self.width),
+        }
+
+
+def tokens(example: Example) -> int:
+    """Length of a row: prompt, target and stop token."""
+    return len(example.prompt_ids) + len(example.target_ids)
+
+
+def _pad(rows: list[list[int]], value: int, width: int = 0) -> Tensor:
+    width = max(width, *map(len, rows))
+    return torch.tensor([row + [value] * (width - len(row)) for row in rows], dtype=torch.int64)

@@ -1,0 +1,357 @@
+"""The train stage: training rows and a base model in, a model folder and a summary out.
+
+Weights are kept in float32 and, with `precision: bf16`, computed with in bf16 (autocast). Pure bf16 weights would be
+about a tenth faster on CPU, but bf16 has 8 bits of precision: an AdamW update of about the learning rate (5e-4 and
+less) is rounded away on every weight above 0.1, most of all late in training.
+
+What this module does not do: choose the best epoch. The last weights are saved; selection belongs to the recipe.
+"""
+
+import gc
+import logging
+import shutil
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from datasets import Dataset
+from pydantic import BaseModel, ConfigDict
+from transformers import (
+    AutoModelForCausalLM,
+    AutoModelForSeq2SeqLM,
+    AutoTokenizer,
+    PreTrainedModel,
+    PrinterCallback,
+    ProgressCallback,
+    Seq2SeqTrainingArguments,
+    TrainerCallback,
+    set_seed,
+)
+from transformers.utils import logging as transformers_logging
+from trl import SFTConfig
+
+from distillery.config.recipe import CrossEntropy, Lora, MentorKD, Train
+from distillery.errors import UserError
+from distillery.models import copy_tokenizer, new_folder
+from distillery.records import TrainingRow
+from distillery.tokenise import Architecture, Example, encode_rows
+from distillery.training.batches import CausalCollator, EpochOrder, Seq2SeqCollator, tokens
+from distillery.training.checkpoints import Checkpoint, last_whole
+from distillery.training.trainers import (
+    CausalTrainer,
+    EncoderDecoderTrainer,
+    FollowEpoch,
+    ObjectiveMixin,
+    Progress,
+    SaveNowAndThen,
+)
+
+logger = logging.getLogger("distillery.training")
+
+HISTORY = 200
+"""Points of the loss curve in a summary; longer curves are averaged over equal stretches."""
+
+
+class TrainSummary(BaseModel):
+    """What a training did. Tokens are counted as often as they were trained on."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    steps: int
+    epochs: float
+    rows: int
+    target_tokens: int
+    """Tokens that carry loss, stop tokens included."""
+    total_tokens: int
+    """Those and the prompts; no padding."""
+    seconds: float
+    """Training time, over all sessions, without loading and saving."""
+    target_tokens_per_second: float
+    final_loss: float
+    """Mean of the last tenth of the steps, in nats per token."""
+    loss_history: list[tuple[int, float]]
+    """Last step of a stretch, and the mean loss over it."""
+    resumed_from: int | None
+    """Step of the checkpoint that this session started from."""
+
+
+def train_model(
+    rows: Sequence[TrainingRow],
+    base: Path,
+    out: Path,
+    *,
+    train: Train,
+    objective: CrossEntropy | MentorKD,
+    mentor: Path | None,
+    architecture: Architecture,
+    seed: int,
+    checkpoints: Path,
+    steps: int | None = None,
+    device_batch_size: int | None = None,
+    gradient_checkpointing: bool = False,
+    checkpoint_seconds: float = 300.0,
+    checkpoint_steps: int | None = None,
+    callbacks: Sequence[TrainerCallback] = (),
+) -> TrainSummary:
+    """Fit `base` to `rows` and publish the model folder `out`, whole or not at all.
+
+    Args:
+        rows: Prompts and targets; their order does not matter to the result only if the file is sorted, as records are.
+        base, mentor: Prepared model folders. The mentor is needed by `mentor-kd` and must share the vocabulary.
+        out: Folder with config, tokenizer and safetensors: bf16 where `train.precision` is bf16, else float32.
+            Adapters are merged, so that any engine serves it.
+        seed: Decides row order, dropout and adapter initialisation.
+        checkpoints: Folder of partial progress, named by the caller after all that shapes the result. It is left in
+            place: the caller removes it when the result is stored.
+        steps: Updates to make instead of `train.epochs`, repeating the rows (a compute-matched control).
+        device_batch_size, gradient_checkpointing, checkpoint_seconds, checkpoint_steps: Affairs of the machine; they
+            change memory and speed, not the result beyond rounding. Rows per device and pass; default: the whole batch.
+        callbacks: For tests and live displays.
+
+    Raises:
+        UserError: Rows cannot be trained on (see `encode_rows`), or mentor and student differ in width.
+
+    Source: Fine-tune-CoT (arXiv 2212.10071), section 3; Mentor-KD (arXiv 2410.09037), section 3.3.
+    """
+    base, out, checkpoints = Path(base), Path(out), Path(checkpoints)
+    _quiet()
+    tokenizer = AutoTokenizer.from_pretrained(base, trust_remote_code=False)
+    if tokenizer.pad_token is None:
+        tokenizer.pad_token = tokenizer.eos_token  # padding is masked by place, so sharing the stop token is harmless
+    examples = encode_rows(rows, tokenizer, architecture=architecture, max_length=train.max_length)
+    order = EpochOrder([tokens(example) for example in examples], train.batch_size, seed)
+    steps = steps or train.epochs * order.steps_per_epoch()
+    resume = last_whole(checkpoints)
+    # Before loading: TRL and peft draw adapter weights while the trainer is built.
+    set_seed(seed)
+    model = _load(base, architecture, torch.float32)
+    use_cache = model.config.use_cache
+    teacher = _load_mentor(mentor, architecture, train, objective, model)
+    if train.lora is not None:
+        model = _adapt(model, train.lora, architecture)
+    trainer = _trainer(
+        model,
+        tokenizer,
+        examples,
+        order,
+        train=train,
+        objective=objective,
+        mentor=teacher,
+        architecture=architecture,
+        checkpoints=checkpoints,
+        resume=resume,
+        arguments=_arguments(train, steps, seed, checkpoints, architecture, device_batch_size, gradient_checkpointing),
+        callbacks=[SaveNowAndThen(checkpoint_seconds, checkpoint_steps), Progress(out.name), *callbacks],
+    )
+    logger.info(
+        "%s: %d rows, %d updates of %d rows, %s, %d threads%s",
+        out,
+        len(rows),
+        steps,
+        train.batch_size,
+        train.precision,
+        torch.get_num_threads(),
+        f", resumed from step {resume.step}" if resume else "",
+    )
+    trainer.started = time.monotonic()
+    trainer.train(resume_from_checkpoint=str(resume.path) if resume else None)
+    seconds = trainer.seconds()
+    if trainer.is_world_process_zero():
+        _publish(trainer, base, out, train, use_cache)
+    trainer.accelerator.wait_for_everyone()
+    summary = _summary(trainer, examples, order, seconds, resume)
+    del trainer, model, teacher
+    gc.collect()
+    logger.info("%s: loss %.3f, %.0f target tokens/s", out, summary.final_loss, summary.target_tokens_per_second)
+    return summary
+
+
+def _quiet() -> None:
+    """One bar, ours: the loading bars of transformers and datasets would fill the log."""
+    transformers_logging.disable_progress_bar()
+
+
+def _load(folder: Path, architecture: Architecture, dtype: torch.dtype) -> PreTrainedModel:
+    kind = AutoModelForCausalLM if architecture == "causal" else AutoModelForSeq2SeqLM
+    return kind.from_pretrained(folder, dtype=dtype, trust_remote_code=False, use_safetensors=True)
+
+
+def _load_mentor(
+    folder: Path | None,
+    architecture: Architecture,
+    train: Train,
+    objective: CrossEntropy | MentorKD,
+    student: PreTrainedModel,
+) -> PreTrainedModel | None:
+    """The frozen mentor; None where its soft labels have no weight, so that it costs nothing."""
+    if isinstance(objective, CrossEntropy) or objective.weight == 0:
+        return None
+    if folder is None:
+        raise UserError("the objective mentor-kd needs a mentor model", key="objective.loss", value=objective.loss)
+    mentor = _load(Path(folder), architecture, torch.bfloat16 if train.precision == "bf16" else torch.float32)
+    widths = mentor.config.vocab_size, student.config.vocab_size
+    if widths[0] != widths[1]:
+        raise UserError(
+            f"mentor and student have {widths[0]} and {widths[1]} embedding rows",
+            file=folder,
+            remedy="Choose mentor and student from one family",
+        )
+    device = torch.device("cuda", torch.cuda.current_device()) if torch.cuda.is_available() else torch.device("cpu")
+    return mentor.requires_grad_(False).eval().to(device)
+
+
+def _adapt(model: PreTrainedModel, lora: Lora, architecture: Architecture) -> PreTrainedModel:
+    from peft import LoraConfig, TaskType, get_peft_model
+
+    return get_peft_model(
+        model,
+        LoraConfig(
+            task_type=TaskType.CAUSAL_LM if architecture == "causal" else TaskType.SEQ_2_SEQ_LM,
+            r=lora.rank,
+            lora_alpha=lora.alpha,
+            lora_dropout=lora.dropout,
+            target_modules=lora.targets,
+        ),
+    )
+
+
+def _arguments(
+    train: Train,
+    steps: int,
+    seed: int,
+    checkpoints: Path,
+    architecture: Architecture,
+    device_batch_size: int | None,
+    gradient_checkpointing: bool,
+) -> SFTConfig | Seq2SeqTrainingArguments:
+    kind = SFTConfig if architecture == "causal" else Seq2SeqTrainingArguments
+    warmup = round(train.warmup * steps)
+    extra: dict[str, Any] = {}
+    if architecture == "causal":
+        # Rows come tokenised, within max_length, and labels are made by our collator.
+        extra = {"max_length": None, "dataset_kwargs": {"skip_prepare_dataset": True}}
+    arguments = kind(
+        output_dir=str(checkpoints),
+        max_steps=steps,
+        learning_rate=train.learning_rate,
+        lr_scheduler_type="constant_with_warmup" if train.schedule == "constant" and warmup else train.schedule,
+        warmup_steps=warmup,
+        optim="adamw_torch_fused",
+        weight_decay=train.weight_decay,
+        max_grad_norm=train.max_grad_norm or 0.0,
+        use_cpu=not torch.cuda.is_available(),  # transformers wants it said before it computes in bf16 there
+        bf16=train.precision == "bf16",
+        fp16=False,
+        tf32=None,
+        gradient_checkpointing=gradient_checkpointing,
+        seed=seed,
+        data_seed=seed,
+        logging_steps=1,
+        logging_nan_inf_filter=False,  # a loss that is not a number must be seen, not averaged away
+        save_strategy="no",  # our callback decides, by time
+        report_to=[],
+        push_to_hub=False,
+        disable_tqdm=True,
+        remove_unused_columns=False,
+        dataloader_num_workers=0,
+        dataloader_pin_memory=torch.cuda.is_available(),
+        **extra,
+    )
+    share, spare = divmod(train.batch_size, arguments.world_size)
+    micro = device_batch_size or share
+    if spare or not micro or share % micro:
+        raise UserError(
+            f"the rows of a batch cannot be split over {arguments.world_size} devices, {micro} at a time",
+            key="train.batch_size",
+            value=train.batch_size,
+            remedy="Choose numbers that divide it",
+        )
+    arguments.per_device_train_batch_size = micro
+    arguments.gradient_accumulation_steps = share // micro
+    return arguments
+
+
+def _trainer(
+    model: PreTrainedModel,
+    tokenizer: Any,
+    examples: list[Example],
+    order: EpochOrder,
+    *,
+    train: Train,
+    objective: CrossEntropy | MentorKD,
+    mentor: PreTrainedModel | None,
+    architecture: Architecture,
+    checkpoints: Path,
+    resume: Checkpoint | None,
+    arguments: SFTConfig | Seq2SeqTrainingArguments,
+    callbacks: list[TrainerCallback],
+) -> ObjectiveMixin:
+    causal = architecture == "causal"
+    width = 0
+    if isinstance(objective, MentorKD) and objective.mask == "repo-compat":  # its padding is part of the loss
+        width = max(tokens(example) if causal else len(example.target_ids) for example in examples)
+    collator = (CausalCollator if causal else Seq2SeqCollator)(tokenizer.pad_token_id, width)
+    trainer = (CausalTrainer if causal else EncoderDecoderTrainer)(
+        model=model,
+        args=arguments,
+        data_collator=collator,
+        train_dataset=Dataset.from_dict(
+            {
+                "prompt_ids": [example.prompt_ids for example in examples],
+                "target_ids": [example.target_ids for example in examples],
+            }
+        ),
+        processing_class=tokenizer,
+        callbacks=[FollowEpoch(order), *callbacks],
+        objective=objective,
+        mentor=mentor,
+        order=order,
+        checkpoints=checkpoints,
+        seconds_before=resume.seconds if resume else 0.0,
+    )
+    for printing in (PrinterCallback, ProgressCallback):
+        trainer.remove_callback(printing)
+    return trainer
+
+
+def _publish(trainer: ObjectiveMixin, base: Path, out: Path, train: Train, use_cache: bool) -> None:
+    model = trainer.accelerator.unwrap_model(trainer.model, keep_fp32_wrapper=False)
+    if train.lora is not None:
+        model = model.merge_and_unload()
+    if train.precision == "bf16":
+        model = model.to(torch.bfloat16)
+    model.config.use_cache = use_cache  # the Trainer switches it off, and generation would be quadratic without
+    with new_folder(out) as folder:
+        model.save_pretrained(folder)
+        copy_tokenizer(base, folder)
+    shutil.rmtree(trainer.checkpoints / ".writing", ignore_errors=True)
+
+
+def _summary(
+    trainer: ObjectiveMixin, examples: list[Example], order: EpochOrder, seconds: float, resume: Checkpoint | None
+) -> TrainSummary:
+    steps = trainer.state.global_step
+    seen = [examples[index] for index in order.seen(steps)]
+    losses = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
+    target_tokens = sum(len(example.target_ids) for example in seen)
+    tail = losses[-max(1, len(losses) // 10) :]
+    return TrainSummary(
+        steps=steps,
+        epochs=round(steps / order.steps_per_epoch(), 4),
+        rows=len(examples),
+        target_tokens=target_tokens,
+        total_tokens=sum(map(tokens, seen)),
+        seconds=round(seconds, 3),
+        target_tokens_per_second=round(target_tokens / max(seconds, 1e-9), 1),
+        final_loss=sum(tail) / len(tail),
+        loss_history=_thinned(losses),
+        resumed_from=resume.step if resume else None,
+    )
+
+
+def _thinned(losses: list[float]) -> list[tuple[int, float]]:
+    stretch = -(-len(losses) // HISTORY)
+    parts = [losses[start : start + stretch] for start in range(0, len(losses), stretch)]
+    return [(min((number + 1) * stretch, len(losses)), sum(part) / len(part)) for number, part in enumerate(parts)]

@@ -1,0 +1,22 @@
+# A base model's folder: fetched, converted, or cut from its parent. Downstream jobs depend on the manifest.
+rule base_model:
+    input:
+        parent=parent_manifest,
+    output:
+        folder=directory("results/base_models/{model}/model"),
+        manifest="results/base_models/{model}/manifest.json",
+        provenance="results/base_models/{model}/provenance.json",
+    log:
+        "logs/base_model/{model}.log",
+    conda:
+        "../../envs/training.yaml"
+    resources:
+        mem_mb=8_000,
+        runtime=120,
+    params:
+        spec=lambda wildcards: plain(workspace.models[wildcards.model], without={"licence"}),
+        name=lambda wildcards: wildcards.model,
+        code=code("base_model"),
+        libraries=library_versions("base_model"),
+    script:
+        "../scripts/base_model.py"

@@ -1,0 +1,201 @@
+# The checked workspace, and every function that rules ask: which file, which parameters.
+import os
+import re
+import sys
+from pathlib import Path
+
+from snakemake.exceptions import WorkflowError
+
+LIBRARY = str(Path(workflow.basedir, "workflow").resolve())
+sys.path.insert(0, LIBRARY)
+# Jobs import the library of this very Snakefile, whatever else is installed.
+os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [LIBRARY, os.environ.get("PYTHONPATH")]))
+
+from distillery.answers import graders_of
+from distillery.codedigest import code_digest, library_versions
+from distillery.config.base import plain
+from distillery.config.load import load_workspace
+from distillery.errors import UserError
+
+try:
+    workspace = load_workspace(config)
+except UserError as error:
+    raise WorkflowError(f"The configuration has faults:\n{error}") from None
+
+
+def any_of(names):
+    """Pattern of a wildcard: exactly these names, so that no path can mean two things."""
+    return "|".join(sorted(map(re.escape, names), key=len, reverse=True)) or "none-declared"
+
+
+def code(stage):
+    """Digest of the code that a stage runs: Snakemake does not see imports, so an edit must show as a parameter."""
+    return code_digest(Path(workflow.basedir, "workflow", "scripts", f"{stage}.py"))
+
+
+def every_table(wildcards):
+    """Tables and figures of the experiments that the settings name."""
+    return expand(
+        "results/tables/{experiment}/{file}",
+        experiment=workspace.settings.experiments,
+        file=["table.md", "table.csv", "table.html", "figure.svg", "figure.png"],
+    )
+
+
+def task_spec(wildcards):
+    """A task without what only tables and people read."""
+    return plain(workspace.tasks[wildcards.task], without={"title", "licence", "changes", "graders"})
+
+
+def task_files(wildcards):
+    """Local data files of a task."""
+    source = workspace.tasks[wildcards.task].source
+    files = [*source.files.values(), source.split_file] if source.kind == "file" else []
+    return [file for file in files if file]
+
+
+def recipe_of(wildcards):
+    """The recipe of a path, as its setup carries it out."""
+    return workspace.recipe(wildcards.recipe, wildcards.setup)
+
+
+def grading(wildcards):
+    """Graders of a task by name."""
+    return {name: plain(grader) for name, grader in sorted(graders_of(workspace.tasks[wildcards.task]).items())}
+
+
+def base_manifest(model):
+    return f"results/base_models/{model}/manifest.json"
+
+
+def parent_manifest(wildcards):
+    """The whole model that a pruned one is cut from."""
+    parent = workspace.parent(wildcards.model)
+    return base_manifest(parent) if parent else []
+
+
+def trained_folder(task, setup, recipe, model, seed):
+    return f"results/models/{task}/{setup}/{recipe}/{model}/seed{seed}"
+
+
+def answering_manifest(wildcards):
+    """The model that answers: the trained one, or for a prompting baseline the base model as it is."""
+    if recipe_of(wildcards).rows is None:
+        return base_manifest(wildcards.model)
+    return trained_folder(**wildcards_of(wildcards)) + "/manifest.json"
+
+
+def wildcards_of(wildcards):
+    """Identity of a trained model, from the wildcards of any rule about it."""
+    return {name: wildcards[name] for name in ("task", "setup", "recipe", "model", "seed")}
+
+
+def mentor_identity(wildcards):
+    """Identity of the mentor of a recipe: its own recipe on its own base model, with the student's seed."""
+    mentor = recipe_of(wildcards).mentor
+    base = workspace.mentor_model(wildcards.recipe, wildcards.setup, wildcards.model)
+    return {**wildcards_of(wildcards), "recipe": mentor.trained_by, "model": base}
+
+
+def soft_label_manifest(wildcards):
+    """The mentor's manifest, where the objective takes soft labels from it."""
+    if recipe_of(wildcards).objective.loss != "mentor-kd":
+        return []
+    return trained_folder(**mentor_identity(wildcards)) + "/manifest.json"
+
+
+def sampled_sources(wildcards):
+    """Sources of rows that come from a sampler, sorted by name -> (folder of its files, sampler)."""
+    recipe = recipe_of(wildcards)
+    found = {}
+    for name, rows in sorted((recipe.rows or {}).items()):
+        if rows.source == "teacher":
+            sampler = workspace.setups[wildcards.setup].teacher
+            found[name] = (f"{wildcards.task}/train/{sampler}", sampler)
+        elif rows.source == "mentor":
+            who = mentor_identity(wildcards)
+            path = "{task}/train/{sampler}/{setup}/{recipe}/{model}/seed{seed}".format(sampler=recipe.mentor.sampler, **who)
+            found[name] = (path, recipe.mentor.sampler)
+    return found
+
+
+def source_completions(wildcards):
+    return [f"results/completions/{path}/completions.jsonl" for path, _ in sampled_sources(wildcards).values()]
+
+
+def source_verdicts(wildcards):
+    return [f"results/verdicts/{path}/verdicts.jsonl" for path, _ in sampled_sources(wildcards).values()]
+
+
+def source_prompts(wildcards):
+    """Prompt of each sampled source: where its rationales end is told by its delimiter."""
+    return {name: plain(prompt_of(sampler)) for name, (_, sampler) in sampled_sources(wildcards).items()}
+
+
+def prompt_of(sampler):
+    return workspace.prompts[workspace.samplers[sampler].prompt]
+
+
+def sampler_manifest(wildcards):
+    return base_manifest(workspace.samplers[wildcards.sampler].model)
+
+
+def sampler_spec(wildcards):
+    """What a sampler asks, and how often."""
+    sampler = workspace.samplers[wildcards.sampler]
+    return {
+        "decoding": plain(sampler.decoding),
+        "prompt": plain(prompt_of(wildcards.sampler)),
+        "samples": sampler.samples,
+    }
+
+
+def student_prompt(wildcards):
+    return workspace.prompts[recipe_of(wildcards).predict.prompt]
+
+
+def predict_spec(wildcards):
+    """Greedy decoding of one answer for each question."""
+    predict = recipe_of(wildcards).predict
+    decoding = {"temperature": 0.0, "max_new_tokens": predict.max_new_tokens, "answer_tokens": predict.answer_tokens}
+    return {"decoding": decoding, "prompt": plain(student_prompt(wildcards)), "samples": 1}
+
+
+def matched_rows(wildcards):
+    """Rows of the recipe whose number of updates a control matches."""
+    match = recipe_of(wildcards).train.match_updates_of
+    if match is None:
+        return []
+    return "results/rows/{task}/{setup}/{match}/{model}/seed{seed}/rows.jsonl".format(match=match, **wildcards_of(wildcards))
+
+
+def table_cells(wildcards):
+    """Every cell of a table as plain values: what it is, and the files that hold its numbers."""
+    setup = workspace.experiments[wildcards.experiment].setup
+    cells = []
+    for cell in workspace.cells(wildcards.experiment):
+        who = f"{setup}/{cell.recipe}/{cell.model}/seed{cell.seed}"
+        trained = workspace.recipe(cell.recipe, setup).rows is not None
+        costs = [f"results/{stage}/{cell.task}/{who}/summary.json" for stage in ("rows", "models")] if trained else []
+        cells.append(
+            {
+                "task": cell.task,
+                "task_title": workspace.tasks[cell.task].title,
+                "recipe": cell.recipe,
+                "arm_title": cell.arm_title,
+                "model": cell.model,
+                "seed": cell.seed,
+                "scores": f"results/scores/{cell.task}/test/{who}/scores.json",
+                "predictions": f"results/scores/{cell.task}/test/{who}/graded.jsonl",
+                "swept": cell.swept,
+                "published": cell.published.accuracy if cell.published else None,
+                "published_source": cell.published.source if cell.published else None,
+                "costs": costs,
+            }
+        )
+    return cells
+
+
+def mentor_models():
+    """Base models that setups name as mentors, for the name of their training rule."""
+    return [setup.mentor for setup in workspace.setups.values() if setup.mentor]

@@ -1,0 +1,32 @@
+# Verdicts on completions, by their final answer.
+rule verify:
+    input:
+        questions="results/questions/{task}/{split}.jsonl",
+        completions="results/completions/{task}/{split}/{sampler}/completions.jsonl",
+    output:
+        verdicts="results/verdicts/{task}/{split}/{sampler}/verdicts.jsonl",
+        summary="results/verdicts/{task}/{split}/{sampler}/summary.json",
+        provenance="results/verdicts/{task}/{split}/{sampler}/provenance.json",
+    log:
+        "logs/verify/{task}/{split}/{sampler}.log",
+    conda:
+        "../../envs/analysis.yaml"
+    params:
+        graders=grading,
+        delimiter=lambda wildcards: prompt_of(wildcards.sampler).delimiter,
+        code=code("verify"),
+        libraries=library_versions("verify"),
+    script:
+        "../scripts/verify.py"
+
+
+use rule verify as verify_mentor with:
+    input:
+        questions="results/questions/{task}/{split}.jsonl",
+        completions="results/completions/{task}/{split}/{sampler}/{setup}/{recipe}/{model}/seed{seed}/completions.jsonl",
+    output:
+        verdicts="results/verdicts/{task}/{split}/{sampler}/{setup}/{recipe}/{model}/seed{seed}/verdicts.jsonl",
+        summary="results/verdicts/{task}/{split}/{sampler}/{setup}/{recipe}/{model}/seed{seed}/summary.json",
+        provenance="results/verdicts/{task}/{split}/{sampler}/{setup}/{recipe}/{model}/seed{seed}/provenance.json",
+    log:
+        "logs/verify/{task}/{split}/{sampler}/{setup}/{recipe}/{model}/seed{seed}.log",

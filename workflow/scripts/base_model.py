@@ -1,0 +1,26 @@
+"""Make one base model's folder: fetch it, convert it, or cut it from its parent."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+from pydantic import TypeAdapter
+
+from distillery.config.model import Model
+from distillery.files import write_json
+from distillery.jobs import run_script
+from distillery.models import prepare_model
+
+
+def main(folder: Path, manifest: Path, spec: dict[str, Any], name: str, parent: Path | None = None) -> None:
+    """Write the model folder and, beside it, its manifest; `parent` is the manifest of the model that it is cut from."""
+    made = prepare_model(
+        TypeAdapter(Model).validate_python(spec),
+        folder,
+        parent=parent.parent / "model" if parent else None,
+        downloads=Path(os.environ.get("DISTILLERY_DOWNLOADS", "downloads")),
+    )
+    write_json(manifest, made.model_copy(update={"name": name}).model_dump(mode="json"))
+
+
+run_script("base_model", main, globals())

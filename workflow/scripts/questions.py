@@ -1,0 +1,27 @@
+"""Make the questions of one task: three splits and the worked examples, checked before anything is spent on them."""
+
+from pathlib import Path
+from typing import Any
+
+from distillery.config.task import Task
+from distillery.files import atomic_open, write_json
+from distillery.jobs import run_script
+from distillery.records import canonical_json, write_records
+from distillery.tasks.questions import build_task, summarise
+
+
+def main(
+    train: Path, dev: Path, test: Path, exemplars: Path, summary: Path, spec: dict[str, Any], files: list[Path] | None = None
+) -> None:
+    """Write the splits, the exemplars and a summary of the task in `spec`; `files` are its local sources."""
+    task = Task.model_validate({"title": spec["task"], **spec})  # titles are for tables: a new one makes nothing stale
+    made = build_task(task)
+    for path, questions in ((train, made.train), (dev, made.dev), (test, made.test)):
+        write_records(path, questions)
+    with atomic_open(exemplars) as out:
+        for one in made.exemplars:
+            out.write(canonical_json({"question": one.question, "rationale": one.rationale, "gold": one.gold}) + "\n")
+    write_json(summary, summarise(task, made))
+
+
+run_script("questions", main, globals())

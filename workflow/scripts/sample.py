@@ -1,0 +1,35 @@
+"""Sample a model on the questions of one split, through the completion store."""
+
+import json
+import logging
+from pathlib import Path
+from typing import Any
+
+from distillery.files import write_json
+from distillery.jobs import run_script
+from distillery.models import read_manifest
+from distillery.records import Question, read_records, write_records
+from distillery.sampling import Asker, sample
+from distillery.store import CompletionStore
+
+logger = logging.getLogger("distillery.sample")
+
+
+def main(
+    questions: Path, exemplars: Path, manifest: Path, completions: Path, summary: Path, spec: dict[str, Any], sampler: str
+) -> None:
+    """Write one completion record for each question and sample index, and a summary of them."""
+    model = read_manifest(manifest)
+    asker = Asker(manifest.parent / "model", model.identity, model.architecture, CompletionStore())
+    shown = [json.loads(line) for line in exemplars.read_text(encoding="utf-8").splitlines()]
+    drawn, counts = sample(read_records(questions, Question), shown, spec, asker, sampler=sampler)
+    write_records(completions, drawn)
+    write_json(summary, counts)
+    speed = asker.tokens / asker.seconds if asker.seconds else 0
+    logger.info(
+        "%d requests: %d from the store, %d drawn, %d tokens in %.0f s (%.0f tokens/s)",
+        asker.asked, asker.asked - asker.drawn, asker.drawn, asker.tokens, asker.seconds, speed,
+    )  # fmt: skip
+
+
+run_script("sample", main, globals())

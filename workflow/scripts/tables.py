@@ -1,0 +1,37 @@
+"""Make one experiment's table (Markdown, CSV, HTML) and its figure (SVG, PNG)."""
+
+from pathlib import Path
+from typing import Any
+
+from distillery.config.experiment import Experiment
+from distillery.figures import draw, save_figure
+from distillery.jobs import run_script
+from distillery.table_writers import write_csv, write_html, write_markdown
+from distillery.tables import Cell, build_table
+
+
+def main(
+    scores: list[Path],
+    graded: list[Path],
+    costs: list[Path],
+    markdown: Path,
+    csv: Path,
+    html: Path,
+    svg: Path,
+    png: Path,
+    experiment: dict[str, Any],
+    cells: list[dict[str, Any]],
+) -> None:
+    """Write the table in three forms and the figure in two.
+
+    Args:
+        cells: One `Cell` section for each score, in the order of the experiment file; they name the other inputs.
+    """
+    table = build_table(Experiment.model_validate(experiment), [Cell.model_validate(cell) for cell in cells])
+    write_markdown(table, markdown)
+    write_csv(table, csv)
+    write_html(table, html)
+    save_figure(draw(table, Experiment.model_validate(experiment).figure), svg, png)
+
+
+run_script("tables", main, globals())

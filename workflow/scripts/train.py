@@ -1,0 +1,67 @@
+"""Train one model on the rows of its recipe: a student, or a mentor."""
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+from pydantic import TypeAdapter
+
+from distillery.config.recipe import Objective, Train
+from distillery.files import sha256_file, write_json
+from distillery.jobs import run_script
+from distillery.models import read_manifest, same_vocabulary, trained_manifest, write_manifest
+from distillery.records import TrainingRow, read_records
+from distillery.rows import updates
+
+
+def main(
+    rows: Path,
+    base: Path,
+    folder: Path,
+    manifest: Path,
+    summary: Path,
+    train: dict[str, Any],
+    objective: dict[str, Any],
+    recipe: str,
+    seed: int,
+    progress: Path,
+    mentor: Path | None = None,
+    matched: Path | None = None,
+) -> None:
+    """Write the trained model's folder, its manifest and the course of the training.
+
+    Args:
+        base: Manifest of the base model. `mentor`: manifest of the soft labels' source.
+        matched: Rows of another recipe: this training makes as many updates as that one would.
+        progress: Where checkpoints lie; a training that finds some goes on from the last.
+    """
+    started_from = read_manifest(base)
+    how = Train.model_validate(train)
+    if mentor is not None:
+        same_vocabulary(read_manifest(mentor), started_from)
+    steps = None
+    if matched is not None:
+        steps = updates(sum(1 for _ in read_records(matched, TrainingRow)), how.batch_size, how.epochs)
+
+    from distillery.training import train_model  # heavy libraries are loaded once the inputs are known to be good
+
+    course = train_model(
+        list(read_records(rows, TrainingRow)),
+        base.parent / "model",
+        folder,
+        train=how,
+        objective=TypeAdapter(Objective).validate_python(objective),
+        mentor=mentor.parent / "model" if mentor else None,
+        architecture=started_from.architecture,
+        seed=seed,
+        checkpoints=progress,
+        steps=steps,
+    )
+    write_manifest(
+        manifest,
+        trained_manifest(folder, base=started_from, recipe=recipe, rows_sha256=sha256_file(rows), steps=course.steps),
+    )
+    write_json(summary, dataclasses.asdict(course))
+
+
+run_script("train", main, globals())

@@ -1,0 +1,27 @@
+"""Judge every completion of one sampler by its final answer, with every grader of the task."""
+
+from pathlib import Path
+from typing import Any
+
+from distillery.config.task import Grader
+from distillery.files import write_json
+from distillery.jobs import run_script
+from distillery.records import Completion, Question, read_records, write_records
+from distillery.verification import verify
+
+
+def main(
+    questions: Path, completions: Path, verdicts: Path, summary: Path, graders: dict[str, Any], delimiter: str | None
+) -> None:
+    """Write one verdict record for each completion and grader, and the yield per grader."""
+    judged, counts = verify(
+        read_records(completions, Completion),
+        read_records(questions, Question),
+        {name: Grader.model_validate(section) for name, section in graders.items()},
+        delimiter,
+    )
+    write_records(verdicts, judged)
+    write_json(summary, counts)
+
+
+run_script("verify", main, globals())
