@@ -27,6 +27,7 @@ wildcard_constraints:
 localrules:
     all,
     questions,
+    check_task,
     verify,
     verify_mentor,
     compose,

@@ -11,7 +11,8 @@ from distillery.config.task import Grader, Task
 from distillery.errors import UserError
 from distillery.records import Completion, Outcome, Question
 from distillery.replay import fine_tune_cot_completions, fine_tune_cot_questions
-from distillery.tasks.questions import build_task, random_guess
+from distillery.tasks.gold import random_guess
+from distillery.tasks.questions import build_task
 
 NUMBER = Grader(candidates="number", compare="number")
 STRING = DEFAULT_GRADERS["number"]["paper"]

@@ -36,14 +36,21 @@ def edit(path: Path, key: str, value: object) -> None:
 
 def test_every_shipped_file_is_valid_and_every_shipped_setting_too():
     for settings in ("config.yaml", "small.yaml"):
-        workspace = load_workspace(yaml.safe_load((REPOSITORY / "config" / settings).read_text()), REPOSITORY / "config")
+        workspace = load_workspace(
+            yaml.safe_load((REPOSITORY / "config" / settings).read_text()), REPOSITORY / "config"
+        )
         for experiment in workspace.experiments:
             assert list(workspace.cells(experiment))
 
 
 FAULTS = {
     "unknown key": ("recipes/mentor-kd.yaml", "train.learnin_rate", 1, ["no such key", "learning_rate"]),
-    "unknown section key": ("samplers/mentor.yaml", "decoding.temprature", 1, ["temprature", "Did you mean `temperature`"]),
+    "unknown section key": (
+        "samplers/mentor.yaml",
+        "decoding.temprature",
+        1,
+        ["temprature", "Did you mean `temperature`"],
+    ),
     "wrong type": ("recipes/fine-tune.yaml", "train.epochs", "many", ["train.epochs", "'many'"]),
     "out of bounds": ("recipes/mentor-kd.yaml", "objective.lambda", 1.5, ["lambda", "1.5"]),
     "needed key left out": ("tasks/arithmetic.yaml", "answer", None, ["answer", "needed"]),
@@ -140,7 +147,11 @@ def test_a_sweep_gives_each_variant_its_own_name_and_the_plain_recipe_keeps_its_
 
 def test_settings_are_laid_over_each_other_recipe_then_setup_then_arm(config):
     edit(config / "setups.yaml", "miniature.recipes", {"fine-tune-cot": {"train": {"epochs": 7}}})
-    arms = [{"recipe": "fine-tune-cot"}, {"recipe": "fine-tune-cot", "set": {"train.batch_size": 2}}, {"recipe": "fine-tune"}]
+    arms = [
+        {"recipe": "fine-tune-cot"},
+        {"recipe": "fine-tune-cot", "set": {"train.batch_size": 2}},
+        {"recipe": "fine-tune"},
+    ]
     edit(config / "experiments/miniature.yaml", "arms", arms)
     workspace = load_workspace({"experiments": ["miniature"]}, config)
     plain, changed, other = (workspace.recipe(cell.recipe, "miniature").train for cell in workspace.cells("miniature"))
@@ -151,9 +162,7 @@ def test_settings_are_laid_over_each_other_recipe_then_setup_then_arm(config):
 
 def test_an_ablation_drops_what_it_names_and_keeps_the_rest():
     workspace = load_workspace({"experiments": ["miniature"]}, REPOSITORY / "config")
-    whole, without = (
-        workspace.recipe(name, "miniature") for name in ("mentor-kd", "mentor-kd-without-augmentation")
-    )
+    whole, without = (workspace.recipe(name, "miniature") for name in ("mentor-kd", "mentor-kd-without-augmentation"))
     assert set(whole.rows) == {"teacher", "mentor"} and set(without.rows) == {"teacher"}
     assert without.objective == whole.objective and without.train == whole.train
 

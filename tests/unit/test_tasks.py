@@ -1,5 +1,6 @@
 """Tasks: generated questions are reproducible, right and separate; faults in task files are refused by name."""
 
+import dataclasses
 import json
 import re
 import subprocess
@@ -15,7 +16,8 @@ from distillery.errors import UserError
 from distillery.tasks.generators import GENERATORS, Draw, draw_questions, pool_of
 from distillery.tasks.generators.names import TEST_NAMES, TRAIN_NAMES
 from distillery.tasks.generators.stories import STORIES
-from distillery.tasks.questions import _compile, build_task, summarise
+from distillery.tasks.gold import check_gold, random_guess
+from distillery.tasks.questions import TaskData, _compile, build_task, summarise
 
 CONFIG = Path(__file__).parents[2] / "config" / "tasks"
 SHIPPED = [path.stem for path in CONFIG.glob("*.yaml") if "generator:" in path.read_text(encoding="utf-8")]
@@ -54,8 +56,13 @@ def sums(first: int, count: int) -> list[dict]:
 
 def message(task: Task, root: Path = Path(".")) -> str:
     with pytest.raises(UserError) as caught:
-        build_task(task, root)
+        check_all(task, build_task(task, root))
     return str(caught.value)
+
+
+def check_all(task: Task, data: TaskData) -> None:
+    """What the workflow asks of gold answers before it samples."""
+    check_gold(task, data.train + data.dev + data.test, [dataclasses.asdict(one) for one in data.exemplars])
 
 
 # Generators
@@ -184,12 +191,13 @@ def test_draws_do_not_depend_on_the_version_of_python():
 def test_shipped_generated_tasks_pass_their_own_checks(name):
     task = shipped(name)
     data = build_task(task)
+    check_all(task, data)
     summary = summarise(task, data)
     assert summary["counts"] == {"train": task.sizes.train, "dev": task.sizes.dev, "test": task.sizes.test}
-    assert (summary["test_questions_in_train"], len(data.exemplars)) == (0, 8)
+    assert (summary["test_questions_in_train"], len(data.exemplars)) == (0, task.exemplars.count)
     assert data.train[12].qid == f"{name}-train-00012"
     expected = {"number": 0, "letters": 0, "yes-no": 1 / 2, "choice": 1 / 3}[task.answer]
-    assert summary["random_guess"] == pytest.approx(expected)
+    assert random_guess(task, data.test) == pytest.approx(expected)
 
 
 def test_a_larger_train_split_leaves_dev_and_test_alone():

@@ -112,7 +112,7 @@ def test_the_target_and_the_stop_token_carry_loss_and_nothing_else(models):
         labels = CausalCollator(pad_id)(features)["labels"]
         for row, given in zip(some_rows(), labels, strict=True):
             learnt = given[given != IGNORE].tolist()
-            assert learnt[-1] == stop and learnt.count(stop) == 1
+            assert learnt.index(stop) == len(learnt) - 1
             assert tokenizer.decode(learnt[:-1]) == row.target
 
 
@@ -139,7 +139,7 @@ def test_rows_that_are_too_long_are_counted_before_training(models, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "prompt, target, words",
+    ("prompt", "target", "words"),
     [
         ("Q:", "café", "characters that the vocabulary lacks"),
         ("Q:", "yes<eos>no", "contains the stop token"),
@@ -195,7 +195,7 @@ def test_batches_waste_little_on_padding():
 
 def test_a_static_width_is_kept():
     batch = Seq2SeqCollator(0, width=9)([{"prompt_ids": [1, 2], "target_ids": [3]}])
-    assert batch["labels"].shape == (1, 9) and batch["input_ids"].shape == (1, 2)
+    assert (batch["labels"].shape, batch["input_ids"].shape) == ((1, 9), (1, 2))
 
 
 # Objectives at work
@@ -251,7 +251,7 @@ def test_the_published_mask_trains_another_student(models, tmp_path):
 
 
 def test_soft_labels_without_a_mentor_are_refused(models, tmp_path):
-    with pytest.raises(UserError, match="objective.loss = 'mentor-kd'.*needs a mentor"):
+    with pytest.raises(UserError, match=r"objective.loss = 'mentor-kd'.*needs a mentor"):
         fit(models, tmp_path, objective=KD)
 
 
@@ -293,16 +293,17 @@ def test_adapters_are_merged_into_a_plain_model(models, tmp_path):
     base = load_file(models / "student" / "model.safetensors")
     assert weights.keys() == base.keys()
     changed = {name for name in base if not torch.equal(base[name], weights[name])}
-    assert changed and all("proj" in name for name in changed)
+    assert changed
+    assert all("proj" in name for name in changed)
     assert summary.loss_history[-1][1] < summary.loss_history[0][1]
 
 
 def test_a_batch_that_cannot_be_split_is_refused(models, tmp_path):
-    with pytest.raises(UserError, match="train.batch_size = 4.*cannot be split"):
+    with pytest.raises(UserError, match=r"train.batch_size = 4.*cannot be split"):
         fit(models, tmp_path, device_batch_size=3)
 
 
-@pytest.mark.parametrize("base, loader", [("student", AutoModelForCausalLM), ("t5", AutoModelForSeq2SeqLM)])
+@pytest.mark.parametrize(("base", "loader"), [("student", AutoModelForCausalLM), ("t5", AutoModelForSeq2SeqLM)])
 def test_no_norm_and_no_bias_decays(models, base, loader):
     model = loader.from_pretrained(models / base)
     decayed = set(ObjectiveMixin.get_decay_parameter_names(None, model))

@@ -1,4 +1,4 @@
-"""A project of one's own for each test: the repository's workflow and config, with a tiny experiment on random weights."""
+"""A project for each test: the repository's workflow and config, with a tiny experiment on random weights."""
 
 import os
 import re

@@ -90,7 +90,12 @@ def describe_model(
     """Read a model folder and describe it.
 
     Args:
+        folder: Where config, tokenizer and weights stand.
+        name: Name of the model, as paths and messages have it.
+        kind: Source of the weights.
+        architecture: `causal` or `encoder-decoder`.
         identity: Name of the weights; None derives `weights:<sha256>` from the digests of all files.
+        training: Where trained weights came from.
 
     Raises:
         UserError: The folder lacks config, tokenizer or safetensors weights, or the config lacks a needed number.

@@ -14,13 +14,17 @@ vocabularies of two model families (`distillery.manifest.same_vocabulary` refuse
 """
 
 import math
-from typing import Literal
+from collections.abc import Callable
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
 IGNORE = -100
+PIECE = 2**22
+"""Logits that the divergences look at together on a CPU: 16 MB. Smaller pieces fit the cache better, but where other
+jobs want the cores too, every parallel loop waits for the slower thread. GPUs take 16 times that."""
 
 Divergence = Literal["forward-kl", "reverse-kl", "skew-forward-kl", "skew-reverse-kl", "jensen-shannon"]
 
@@ -77,7 +81,7 @@ def soft_label_loss(
     _check(student_logits, labels, mentor_logits)
     student, targets = _supervised(student_logits, labels)
     mentor, _ = _supervised(mentor_logits, labels)
-    total = _divergence(student, mentor, temperature, divergence, skew)
+    total = _summed(student, mentor, temperature, divergence, skew)
     return total / (targets.numel() if items is None else items)
 
 
@@ -101,7 +105,7 @@ def soft_label_loss_as_published(
     _check(student_logits, labels, mentor_logits)
     width = student_logits.shape[-1]
     flat, mentor = student_logits.reshape(-1, width), mentor_logits.reshape(-1, width)
-    total = _divergence(flat, mentor, temperature, divergence, skew)
+    total = _summed(flat, mentor, temperature, divergence, skew)
     return total / (labels.numel() if items is None else items)
 
 
@@ -125,7 +129,9 @@ def mentor_kd_loss(
         mentor_logits: Same shape; may be None where `weight` is 0, so that the mentor need not run.
         labels: (...), int64.
         weight: lambda. At 0 the loss is the cross-entropy, bit for bit.
-        temperature, divergence, skew: As for `soft_label_loss`; the cross-entropy has no temperature.
+        temperature: As for `soft_label_loss`; the cross-entropy has none.
+        divergence: As for `soft_label_loss`.
+        skew: As for `soft_label_loss`.
         mask: `labels`: soft labels on the target only. `repo-compat`: on all positions, as the public code.
         items: Tokens with loss of the whole batch, for gradient accumulation.
         positions: All positions of the whole batch; used by `repo-compat` in place of `items`.
@@ -168,12 +174,44 @@ def _supervised(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
     return logits[kept], labels[kept]
 
 
-def _divergence(student: Tensor, mentor: Tensor, temperature: float, divergence: Divergence, skew: float) -> Tensor:
-    """Sum over positions of a divergence between two (positions, vocabulary) logits."""
+def _summed(student: Tensor, mentor: Tensor, temperature: float, divergence: Divergence, skew: float) -> Tensor:
     if temperature <= 0:
         raise ValueError(f"temperature {temperature} is not positive")
+    return _InPieces.apply(student, mentor.detach(), lambda s, m: _divergence(s, m, temperature, divergence, skew))
+
+
+class _InPieces(torch.autograd.Function):
+    """Sum of a loss over (positions, vocabulary), some positions at a time, with its gradient.
+
+    A piece stays near the processor, and only the gradient is kept for the way back, where autograd would keep
+    half a dozen tensors as wide as the logits: 0.2 s instead of 0.4 s for 350 positions of 49,152 (one core).
+    """
+
+    @staticmethod
+    def forward(ctx: Any, student: Tensor, mentor: Tensor, loss_of: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
+        total = torch.zeros((), dtype=torch.float32, device=student.device)
+        gradient = torch.empty_like(student)
+        step = max(1, (PIECE if student.device.type == "cpu" else 16 * PIECE) // student.shape[-1])
+        for start in range(0, student.shape[0], step):
+            piece = student[start : start + step].detach().requires_grad_()
+            with torch.enable_grad():
+                loss = loss_of(piece, mentor[start : start + step])
+            (gradient[start : start + step],) = torch.autograd.grad(loss, piece)
+            total += loss.detach()
+        ctx.save_for_backward(gradient)
+        return total
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, factor: Tensor) -> tuple[Tensor, None, None]:
+        (gradient,) = ctx.saved_tensors
+        return gradient * factor.to(gradient.dtype), None, None
+
+
+def _divergence(student: Tensor, mentor: Tensor, temperature: float, divergence: Divergence, skew: float) -> Tensor:
+    """Sum over positions of a divergence between two (positions, vocabulary) logits."""
     q = functional.log_softmax(student.float() / temperature, dim=-1)
-    p = functional.log_softmax(mentor.detach().float() / temperature, dim=-1)
+    p = functional.log_softmax(mentor.float() / temperature, dim=-1)
     match divergence:
         case "forward-kl":
             return _kl(p, q)

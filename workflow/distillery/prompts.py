@@ -1,19 +1,21 @@
-"""Prompts: how a question becomes model input, and a rationale the target that a student learns.
+r"""Prompts: how a question becomes model input, and a rationale the target that a student learns.
 
 One object renders for sampling, training and prediction, so that a student is asked as it was taught.
 
->>> prompt = Prompt(prompt="p", input="Q: {{ question }}\\nA:", target=" {{ rationale }} --> {{ answer }}", delimiter="-->")
+>>> target = " {{ rationale }} --> {{ answer }}"
+>>> prompt = Prompt(prompt="p", input="Q: {{ question }}\nA:", target=target, delimiter="-->")
 >>> renderer = Renderer(prompt, exemplars=[])
 >>> renderer.input("2 + 2?")
-'Q: 2 + 2?\\nA:'
+'Q: 2 + 2?\nA:'
 >>> renderer.target("2 + 2 = 4.", "4")
 ' 2 + 2 = 4. --> 4'
 >>> renderer.rationale(" 2 + 2 = 4. --> 4")
 '2 + 2 = 4.'
 """
 
+import re
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from jinja2 import StrictUndefined, TemplateError, meta
 from jinja2.sandbox import SandboxedEnvironment
@@ -22,6 +24,17 @@ from distillery.config.prompt import Prompt
 from distillery.errors import UserError
 
 _environment = SandboxedEnvironment(undefined=StrictUndefined, keep_trailing_newline=True, autoescape=False)
+
+
+class _Exemplar(NamedTuple):
+    """A worked example as it stands in a prompt, and the words of its question."""
+
+    text: str
+    words: frozenset[str]
+
+
+def _words(text: str) -> frozenset[str]:
+    return frozenset(re.findall(r"[^\W\d_]+", text.lower()))
 
 
 class Renderer:
@@ -38,23 +51,31 @@ class Renderer:
 
     def __init__(self, prompt: Prompt, exemplars: Sequence[Mapping[str, str]]) -> None:
         self.prompt = prompt
-        shown = exemplars[prompt.first_exemplar : prompt.first_exemplar + prompt.exemplars]
-        if len(shown) < prompt.exemplars:
+        pool = exemplars[prompt.first_exemplar :]
+        if len(pool) < prompt.exemplars:
             raise UserError(
-                f"shows {prompt.exemplars} exemplars from number {prompt.first_exemplar} on, and the task has {len(exemplars)}",
+                f"shows {prompt.exemplars} exemplars from number {prompt.first_exemplar} on, of {len(exemplars)}",
                 file=f"config/prompts/{prompt.prompt}.yaml",
                 key="exemplars",
                 remedy="Give the task more exemplars, or the prompt fewer",
             )
         self._input = self._compile("input", prompt.input, {"question"})
-        self._target = self._compile("target", prompt.target, {"rationale", "answer", "question"}) if prompt.target else None
-        blocks = [prompt.instruction] if prompt.instruction else []
+        self._target = (
+            self._compile("target", prompt.target, {"rationale", "answer", "question"}) if prompt.target else None
+        )
+        self._instruction = prompt.instruction + prompt.separator if prompt.instruction else ""
         if prompt.exemplar is not None:
             worked = self._compile("exemplar", prompt.exemplar, {"question", "rationale", "answer"})
-            blocks += [
-                worked.render(question=one["question"], rationale=one["rationale"], answer=one["gold"]) for one in shown
+            shown = pool if prompt.select == "similar" else pool[: prompt.exemplars]
+            self._pool = [
+                _Exemplar(
+                    worked.render(question=one["question"], rationale=one["rationale"], answer=one["gold"]),
+                    _words(one["question"]),
+                )
+                for one in shown
             ]
-        self._before = "".join(block + prompt.separator for block in blocks)
+        else:
+            self._pool = []
 
     def _compile(self, key: str, text: str, fields: set[str]) -> Any:
         file = f"config/prompts/{self.prompt.prompt}.yaml"
@@ -74,10 +95,23 @@ class Renderer:
 
     def input(self, question: str) -> str:
         """Model input for one question: instruction, exemplars, question."""
-        return self._before + self._input.render(question=question)
+        shown = self._pool if self.prompt.select == "first" else self._similar(question)
+        block = "".join(one.text + self.prompt.separator for one in shown)
+        return self._instruction + block + self._input.render(question=question)
+
+    def _similar(self, question: str) -> "list[_Exemplar]":
+        """The exemplars that share most words with the question, the most similar last, next to it.
+
+        Similarity is the Jaccard index of the sets of words; numbers do not count. Of equals the earlier is taken.
+
+        Source: Liu et al. 2022 (arXiv 2101.06804), retrieved exemplars; there with sentence embeddings.
+        """
+        words = _words(question)
+        ranked = sorted(self._pool, key=lambda one: -len(one.words & words) / max(1, len(one.words | words)))
+        return ranked[: self.prompt.exemplars][::-1]
 
     def target(self, rationale: str, answer: str, question: str = "") -> str:
-        """What the student learns to write: rationale and GOLD answer (Fine-tune-CoT, section 1.3: never the teacher's)."""
+        """What the student learns to write: rationale and GOLD answer (Fine-tune-CoT, section 3)."""
         if self._target is None:
             raise ValueError(f"prompt {self.prompt.prompt} has no target")
         return self._target.render(rationale=rationale, answer=answer, question=question)

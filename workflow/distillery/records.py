@@ -11,6 +11,7 @@ the wave of recomputation behind it. Files appear whole or not at all (`distille
     scores/      GradedPrediction   a prediction with its verdicts, per question
 """
 
+import itertools
 import json
 from collections.abc import Iterable, Iterator
 from enum import StrEnum
@@ -70,7 +71,7 @@ class Question(Record):
 
 
 class Completion(Record):
-    """All that a model wrote for one question, once. Prompts are kept in the completion store, under `completion_id`."""
+    """All that a model wrote for one question, once. The store keeps its prompt, under `completion_id`."""
 
     sort_fields = ("qid", "sample_index")
     completion_id: str
@@ -137,7 +138,7 @@ def write_records(path: Path, records: Iterable[Record]) -> int:
         ValueError: Two records share a key, so that a join by it would be wrong.
     """
     rows = sorted(records, key=lambda record: record.sort_key())
-    for before, after in zip(rows, rows[1:], strict=False):
+    for before, after in itertools.pairwise(rows):
         if before.sort_key() == after.sort_key():
             raise ValueError(f"{path}: two {type(after).__name__} records with the key {after.sort_key()}")
     with atomic_open(path) as out:

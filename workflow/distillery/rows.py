@@ -140,14 +140,7 @@ def _nothing_kept(name: str, source: Rows, dropped: Mapping[str, int], sampled: 
         file=sampled.path if sampled else None,
         key=f"rows.{name}",
         remedy=(
-            "Read a few of them there; then give the teacher's prompt more exemplars or tokens, draw more samples, or take "
-            "an easier task. What was sampled is kept"
+            "Read a few of them there; then give the teacher's prompt more exemplars or tokens, draw more samples, or "
+            "take an easier task. What was sampled is kept"
         ),
     )
-
-
-def updates(rows: int, batch_size: int, epochs: int) -> int:
-    """Optimizer steps of a training: what `match_updates_of` holds equal."""
-    return math.ceil(rows / batch_size) * epochs
-
-

@@ -48,7 +48,9 @@ class Asker:
             for key, request in zip(keys, requests, strict=True)
             if key not in found
         }
-        logger.info("%s: %d asked, %d in the store, %d to draw", what, len(keys), len(keys) - len(missing), len(missing))
+        logger.info(
+            "%s: %d asked, %d in the store, %d to draw", what, len(keys), len(keys) - len(missing), len(missing)
+        )
         self.asked += len(keys)
         if missing:
             found |= self._draw(missing, series, what)
@@ -118,7 +120,10 @@ def sample(
     answers: list[Stored] | list[None] = [None] * len(rows)
     if prompt.answer_cue is not None:
         greedy = {**spec["decoding"], "temperature": 0.0, "max_new_tokens": spec["decoding"]["answer_tokens"]}
-        cued = [Request(inputs[q.qid] + one.text + prompt.answer_cue, 0, special) for (q, _), one in zip(rows, first, strict=True)]
+        cued = [
+            Request(inputs[q.qid] + one.text + prompt.answer_cue, 0, special)
+            for (q, _), one in zip(rows, first, strict=True)
+        ]
         answers = asker.ask(cued, greedy, prompt.stop, f"answers of {sampler}")
     completions = [
         Completion(
@@ -157,6 +162,8 @@ def chat_wrapper(folder: Path) -> Callable[[str], str]:
     tokenizer = AutoTokenizer.from_pretrained(folder)
 
     def wrap(text: str) -> str:
-        return tokenizer.apply_chat_template([{"role": "user", "content": text}], tokenize=False, add_generation_prompt=True)
+        return tokenizer.apply_chat_template(
+            [{"role": "user", "content": text}], tokenize=False, add_generation_prompt=True
+        )
 
     return wrap

@@ -20,6 +20,7 @@ import time
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
+from pathlib import Path
 from typing import Any
 
 import fsspec
@@ -73,7 +74,9 @@ class CompletionStore:
     def __init__(self, location: str | None = None) -> None:
         self.location = location or os.environ.get(LOCATION_VARIABLE) or DEFAULT_LOCATION
         self.files, self.root = fsspec.core.url_to_fs(self.location)
-        self.local = "file" in (self.files.protocol if isinstance(self.files.protocol, tuple) else (self.files.protocol,))
+        self.local = "file" in (
+            self.files.protocol if isinstance(self.files.protocol, tuple) else (self.files.protocol,)
+        )
 
     def folder(self, series: Series) -> str:
         return f"{self.root}/v1/{series.digest[:2]}/{series.digest}"
@@ -115,7 +118,7 @@ class CompletionStore:
 
     @contextmanager
     def writer(self, series: Series) -> Iterator["Writer"]:
-        """Add completions while they come; what was added is on disk at the latest when the block ends, however it ends."""
+        """Add completions while they come; all that was added is on disk when the block ends, however it ends."""
         writer = Writer(self, series)
         try:
             yield writer
@@ -140,7 +143,7 @@ class CompletionStore:
         if once and self.files.exists(name):
             return
         if self.local:
-            with atomic_open(name, "wb") as out:
+            with atomic_open(Path(name), "wb") as out:
                 out.write(data)
         else:
             self.files.pipe_file(name, data)  # object stores show an object only when it is complete

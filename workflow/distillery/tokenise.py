@@ -53,6 +53,9 @@ def encode_rows(
     """Tokenise rows, in their order, and refuse those that cannot be learnt exactly.
 
     Args:
+        rows: Prompts and targets.
+        tokenizer: Of the model that is trained.
+        architecture: `causal` or `encoder-decoder`.
         max_length: For causal models prompt and target together, for encoder-decoders each of the two, in tokens, the
             stop token included.
 

@@ -60,7 +60,9 @@ def yield_of(verdicts: Sequence[Verdict]) -> dict[str, Any]:
     for verdict in verdicts:
         rights[verdict.qid] += [verdict.sample_index] if verdict.outcome == Outcome.RIGHT else []
     samples = 1 + max((verdict.sample_index for verdict in verdicts), default=-1)
-    covered = [sum(any(index < degree for index in right) for right in rights.values()) for degree in range(1, samples + 1)]
+    covered = [
+        sum(any(index < degree for index in right) for right in rights.values()) for degree in range(1, samples + 1)
+    ]
     asked = len(verdicts)
     return {
         "asked": asked,

@@ -114,7 +114,9 @@ def sampled_sources(wildcards):
             found[name] = (f"{wildcards.task}/train/{sampler}", sampler)
         elif rows.source == "mentor":
             who = mentor_identity(wildcards)
-            path = "{task}/train/{sampler}/{setup}/{recipe}/{model}/seed{seed}".format(sampler=recipe.mentor.sampler, **who)
+            path = "{task}/train/{sampler}/{setup}/{recipe}/{model}/seed{seed}".format(
+                sampler=recipe.mentor.sampler, **who
+            )
             found[name] = (path, recipe.mentor.sampler)
     return found
 
@@ -166,7 +168,9 @@ def matched_rows(wildcards):
     match = recipe_of(wildcards).train.match_updates_of
     if match is None:
         return []
-    return "results/rows/{task}/{setup}/{match}/{model}/seed{seed}/rows.jsonl".format(match=match, **wildcards_of(wildcards))
+    return "results/rows/{task}/{setup}/{match}/{model}/seed{seed}/rows.jsonl".format(
+        match=match, **wildcards_of(wildcards)
+    )
 
 
 def table_cells(wildcards):

@@ -14,9 +14,7 @@ rule compose:
     conda:
         "../../envs/analysis.yaml"
     params:
-        sources=lambda wildcards: {
-            name: plain(rows) for name, rows in sorted(recipe_of(wildcards).rows.items())
-        },
+        sources=lambda wildcards: {name: plain(rows) for name, rows in sorted(recipe_of(wildcards).rows.items())},
         sampled=source_prompts,
         prompt=lambda wildcards: plain(student_prompt(wildcards)),
         seed=lambda wildcards: int(wildcards.seed),

@@ -19,3 +19,24 @@ rule questions:
         libraries=library_versions("questions"),
     script:
         "../scripts/questions.py"
+
+
+# Gold answers pass their own graders. Sampling waits for this, but does not depend on its age: see docs/decisions.md.
+rule check_task:
+    input:
+        splits=expand("results/questions/{{task}}/{split}.jsonl", split=["train", "dev", "test"]),
+        test="results/questions/{task}/test.jsonl",
+        exemplars="results/questions/{task}/exemplars.jsonl",
+    output:
+        checked="results/questions/{task}/checked.json",
+        provenance="results/questions/{task}/checked.provenance.json",
+    log:
+        "logs/check_task/{task}.log",
+    conda:
+        "../../envs/analysis.yaml"
+    params:
+        spec=lambda wildcards: plain(workspace.tasks[wildcards.task], without={"title", "licence", "changes"}),
+        code=code("check_task"),
+        libraries=library_versions("check_task"),
+    script:
+        "../scripts/check_task.py"

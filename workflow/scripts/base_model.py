@@ -13,7 +13,7 @@ from distillery.models import prepare_model
 
 
 def main(folder: Path, manifest: Path, spec: dict[str, Any], name: str, parent: Path | None = None) -> None:
-    """Write the model folder and, beside it, its manifest; `parent` is the manifest of the model that it is cut from."""
+    """Write the model folder and its manifest beside it; `parent` is the manifest of the model that it is cut from."""
     made = prepare_model(
         TypeAdapter(Model).validate_python(spec),
         folder,

@@ -11,7 +11,13 @@ from distillery.tasks.questions import build_task, summarise
 
 
 def main(
-    train: Path, dev: Path, test: Path, exemplars: Path, summary: Path, spec: dict[str, Any], files: list[Path] | None = None
+    train: Path,
+    dev: Path,
+    test: Path,
+    exemplars: Path,
+    summary: Path,
+    spec: dict[str, Any],
+    files: list[Path] | None = None,
 ) -> None:
     """Write the splits, the exemplars and a summary of the task in `spec`; `files` are its local sources."""
     task = Task.model_validate({"title": spec["task"], **spec})  # titles are for tables: a new one makes nothing stale

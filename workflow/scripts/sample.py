@@ -7,7 +7,7 @@ from typing import Any
 
 from distillery.files import write_json
 from distillery.jobs import run_script
-from distillery.models import read_manifest
+from distillery.manifest import read_manifest
 from distillery.records import Question, read_records, write_records
 from distillery.sampling import Asker, sample
 from distillery.store import CompletionStore
@@ -16,7 +16,13 @@ logger = logging.getLogger("distillery.sample")
 
 
 def main(
-    questions: Path, exemplars: Path, manifest: Path, completions: Path, summary: Path, spec: dict[str, Any], sampler: str
+    questions: Path,
+    exemplars: Path,
+    manifest: Path,
+    completions: Path,
+    summary: Path,
+    spec: dict[str, Any],
+    sampler: str,
 ) -> None:
     """Write one completion record for each question and sample index, and a summary of them."""
     model = read_manifest(manifest)

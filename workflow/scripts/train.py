@@ -1,6 +1,6 @@
 """Train one model on the rows of its recipe: a student, or a mentor."""
 
-import dataclasses
+import math
 from pathlib import Path
 from typing import Any
 
@@ -9,9 +9,8 @@ from pydantic import TypeAdapter
 from distillery.config.recipe import Objective, Train
 from distillery.files import sha256_file, write_json
 from distillery.jobs import run_script
-from distillery.models import read_manifest, same_vocabulary, trained_manifest, write_manifest
+from distillery.manifest import Training, describe_model, read_manifest, same_vocabulary
 from distillery.records import TrainingRow, read_records
-from distillery.rows import updates
 
 
 def main(
@@ -41,7 +40,9 @@ def main(
         same_vocabulary(read_manifest(mentor), started_from)
     steps = None
     if matched is not None:
-        steps = updates(sum(1 for _ in read_records(matched, TrainingRow)), how.batch_size, how.epochs)
+        steps = math.ceil(sum(1 for _ in read_records(matched, TrainingRow)) / how.batch_size) * how.epochs
+
+    import torch
 
     from distillery.training import train_model  # heavy libraries are loaded once the inputs are known to be good
 
@@ -57,11 +58,16 @@ def main(
         checkpoints=progress,
         steps=steps,
     )
-    write_manifest(
-        manifest,
-        trained_manifest(folder, base=started_from, recipe=recipe, rows_sha256=sha256_file(rows), steps=course.steps),
+    made = describe_model(
+        folder,
+        name=f"{recipe} on {started_from.name}, seed {seed}",
+        kind="trained",
+        architecture=started_from.architecture,
+        training=Training(base=started_from.identity, recipe=recipe, rows_sha256=sha256_file(rows), steps=course.steps),
     )
-    write_json(summary, dataclasses.asdict(course))
+    write_json(manifest, made.model_dump(mode="json"))
+    device = "gpu" if torch.cuda.is_available() else "cpu"
+    write_json(summary, {"train_seconds": course.seconds, "device": device, **course.model_dump(mode="json")})
 
 
 run_script("train", main, globals())

@@ -55,7 +55,9 @@ def backend_name(architecture: str) -> str:
     """
     wish = os.environ.get("DISTILLERY_BACKEND", "auto")
     if wish not in {"auto", "vllm", "transformers"}:
-        raise UserError("no such backend", key="DISTILLERY_BACKEND", value=wish, remedy="Use auto, vllm or transformers")
+        raise UserError(
+            "no such backend", key="DISTILLERY_BACKEND", value=wish, remedy="Use auto, vllm or transformers"
+        )
     if wish == "vllm" and architecture != "causal":
         raise UserError(
             f"vLLM does not serve {architecture} models",

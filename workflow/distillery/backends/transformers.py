@@ -14,8 +14,8 @@ from transformers import (
     AutoModelForCausalLM,
     AutoModelForSeq2SeqLM,
     AutoTokenizer,
-    StopStringCriteria,
     StoppingCriteriaList,
+    StopStringCriteria,
 )
 
 from distillery.backends import Asked, Generated

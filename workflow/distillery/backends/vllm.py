@@ -36,7 +36,10 @@ class VllmBackend:
         from vllm import SamplingParams
         from vllm.sampling_params import RequestOutputKind
 
-        prompts = [self._tokenizer(one.request.prompt, add_special_tokens=one.request.special_tokens).input_ids for one in asked]
+        prompts = [
+            self._tokenizer(one.request.prompt, add_special_tokens=one.request.special_tokens).input_ids
+            for one in asked
+        ]
         self._make_room(max(map(len, prompts)) + series.max_new_tokens)
         for one, token_ids in zip(asked, prompts, strict=True):
             parameters = SamplingParams(
@@ -76,7 +79,9 @@ class VllmBackend:
         if not torch.cuda.is_available():
             os.environ.setdefault("VLLM_CPU_KVCACHE_SPACE", str(CPU_CACHE_GIB))
             if torch.get_num_threads() < (os.cpu_count() or 1):
-                os.environ.setdefault("VLLM_CPU_OMP_THREADS_BIND", "nobind")  # a job with fewer threads shares the machine
+                os.environ.setdefault(
+                    "VLLM_CPU_OMP_THREADS_BIND", "nobind"
+                )  # a job with fewer threads shares the machine
         self._engine = None
         self._room = min(self._context, -(-tokens // 256) * 256)
         arguments: dict[str, Any] = {
@@ -84,7 +89,7 @@ class VllmBackend:
             "max_model_len": self._room,
             "max_num_batched_tokens": max(self._room, 4096),
             "enable_prefix_caching": True,
-            "enable_chunked_prefill": False,  # seeded requests crash the CPU engine when a prompt is prefilled in chunks
+            "enable_chunked_prefill": False,  # in chunks, seeded requests crash the CPU engine
             "seed": 0,
             "tensor_parallel_size": int(os.environ.get("DISTILLERY_TENSOR_PARALLEL", "1")),
             "trust_remote_code": False,

@@ -88,7 +88,9 @@ def _recipe(workspace: "Workspace", setup: str, name: str, recipe: Recipe) -> It
         ("mentor.trained_by", recipe.mentor.trained_by if recipe.mentor else None),
     ):
         if value is not None and value not in known:
-            yield UserError("no such recipe", file=file, key=key, value=value, remedy=f"Known: {', '.join(sorted(known))}")
+            yield UserError(
+                "no such recipe", file=file, key=key, value=value, remedy=f"Known: {', '.join(sorted(known))}"
+            )
     if recipe.mentor is not None:
         yield from _mentor(workspace, recipe, known.get(recipe.mentor.trained_by), file)
 
@@ -168,7 +170,8 @@ def _experiments(workspace: "Workspace") -> Iterator[UserError]:
             yield from _named(workspace, "models", model, file, "students and arms.models")
         setup = workspace.setups.get(experiment.setup)
         known_models = all(
-            model in workspace.models for model in [*experiment.students, *(m for arm in experiment.arms for m in arm.models or [])]
+            model in workspace.models
+            for model in [*experiment.students, *(m for arm in experiment.arms for m in arm.models or [])]
         )
         if setup is None or not known_models or any(task not in workspace.tasks for task in experiment.tasks):
             continue
@@ -176,7 +179,9 @@ def _experiments(workspace: "Workspace") -> Iterator[UserError]:
             yield from _cell(workspace, experiment.setup, cell.recipe, cell.model, cell.task, file)
 
 
-def _cell(workspace: "Workspace", setup_name: str, recipe_name: str, model: str, task: str, file: str) -> Iterator[UserError]:
+def _cell(
+    workspace: "Workspace", setup_name: str, recipe_name: str, model: str, task: str, file: str
+) -> Iterator[UserError]:
     """What one cell asks of its setup: a teacher with enough samples, a mentor that shares the student's vocabulary."""
     setup, recipe = workspace.setups[setup_name], workspace.variants[setup_name][recipe_name]
     for source, rows in (recipe.rows or {}).items():
@@ -191,7 +196,9 @@ def _cell(workspace: "Workspace", setup_name: str, recipe_name: str, model: str,
             )
         elif setup.teacher in workspace.samplers:
             teacher = workspace.samplers[setup.teacher]
-            yield from _degree(teacher.sampler, teacher.samples, rows.degree, _recipe_file(workspace, recipe_name), source)
+            yield from _degree(
+                teacher.sampler, teacher.samples, rows.degree, _recipe_file(workspace, recipe_name), source
+            )
     for prompt_name in _prompts_of(workspace, recipe, setup.teacher):
         prompt, task_entry = workspace.prompts[prompt_name], workspace.tasks[task]
         have = task_entry.exemplars.count or len(task_entry.exemplars.written)
@@ -216,8 +223,9 @@ def _prompts_of(workspace: "Workspace", recipe: Recipe, teacher: str | None) -> 
     if recipe.predict.prompt in workspace.prompts:
         yield recipe.predict.prompt
     uses_teacher = any(rows.source == "teacher" for rows in (recipe.rows or {}).values())
-    if uses_teacher and teacher in workspace.samplers and workspace.samplers[teacher].prompt in workspace.prompts:
-        yield workspace.samplers[teacher].prompt
+    sampler = workspace.samplers.get(teacher or "")
+    if uses_teacher and sampler is not None and sampler.prompt in workspace.prompts:
+        yield sampler.prompt
 
 
 def _family(workspace: "Workspace", mentor: str, student: str, recipe: str, file: str) -> Iterator[UserError]:

@@ -1,4 +1,4 @@
-"""`config/experiments/*.yaml`: one table. `config/setups.yaml`: who teaches, how long. `config/config.yaml`: the run."""
+"""`config/experiments/*.yaml`: a table. `config/setups.yaml`: who teaches, how long. `config/config.yaml`: the run."""
 
 from typing import Any
 
@@ -25,7 +25,9 @@ class Arm(Section):
 
     recipe: Name
     models: list[Name] | None = Field(None, description="Instead of the experiment's students.")
-    set: dict[str, Any] = Field({}, description="Settings that differ from the recipe's, by dotted path (`train.epochs: 3`).")
+    set: dict[str, Any] = Field(
+        {}, description="Settings that differ from the recipe's, by dotted path (`train.epochs: 3`)."
+    )
     sweep: dict[str, list[Any]] = Field({}, description="Dotted path -> values: one variant for each combination.")
     title: str | None = None
 
@@ -60,7 +62,9 @@ class Experiment(Section):
     seeds: list[int] = Field([1], min_length=1)
     arms: list[Arm] = Field(min_length=1)
     grader: Name = Field("robust", description="The accuracy column; every other grader is reported beside it.")
-    baseline: VariantName | None = Field(None, description="Recipe that every arm is compared with, question by question.")
+    baseline: VariantName | None = Field(
+        None, description="Recipe that every arm is compared with, question by question."
+    )
     published: list[Published] = []
     figure: Figure = Figure()
 

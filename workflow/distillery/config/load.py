@@ -11,7 +11,7 @@ from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from distillery.config.base import NAME_PATTERN, Name
 from distillery.config.check import check_workspace
-from distillery.config.experiment import Setup, Experiment, Settings
+from distillery.config.experiment import Experiment, Settings, Setup
 from distillery.config.model import Model
 from distillery.config.prompt import Prompt
 from distillery.config.recipe import Recipe
@@ -40,7 +40,9 @@ class Source:
     content: dict[str, Any]
 
 
-def load_workspace(settings: Mapping[str, Any], root: Path = Path("config"), settings_file: str = "config") -> Workspace:
+def load_workspace(
+    settings: Mapping[str, Any], root: Path = Path("config"), settings_file: str = "config"
+) -> Workspace:
     """Read every file under `root`, apply `overrides`, validate and cross-check.
 
     Args:
@@ -85,7 +87,13 @@ def _variants(raw: dict, parts: dict, files: dict, errors: list[UserError]) -> d
             if arm.recipe not in parts["recipes"]:
                 known = ", ".join(sorted(parts["recipes"]))
                 errors.append(
-                    UserError("no such recipe", file=files["experiments"][name], key="arms", value=arm.recipe, remedy=f"Known: {known}")
+                    UserError(
+                        "no such recipe",
+                        file=files["experiments"][name],
+                        key="arms",
+                        value=arm.recipe,
+                        remedy=f"Known: {known}",
+                    )
                 )
                 continue
             for variant, settings in arm_variants(arm):
@@ -142,7 +150,9 @@ def _read_yaml(path: Path, errors: list[UserError]) -> dict[str, Any]:
     try:
         content = yaml.load(path.read_text(encoding="utf-8"), Loader=_StrictLoader)
     except FileNotFoundError:
-        errors.append(UserError("no such file", file=path, remedy="Restore it, or run from the folder of the Snakefile"))
+        errors.append(
+            UserError("no such file", file=path, remedy="Restore it, or run from the folder of the Snakefile")
+        )
         return {}
     except yaml.YAMLError as error:
         errors.append(UserError(f"not valid YAML: {' '.join(str(error).split())}", file=path))
@@ -167,7 +177,9 @@ class _StrictLoader(yaml.SafeLoader):
 def _validate_all(kind: Any, sources: dict[str, Source], errors: list[UserError]) -> dict[str, Any]:
     found = {}
     for name, source in sources.items():
-        value = _validate(kind, source.content, source.file, errors, prefix=name if kind is Setup or not _is_model(kind) else "")
+        value = _validate(
+            kind, source.content, source.file, errors, prefix=name if kind is Setup or not _is_model(kind) else ""
+        )
         if value is not None:
             found[name] = value
     return found
@@ -197,7 +209,9 @@ def _explain(kind: Any, fault: Any, file: str, key: str) -> UserError:
         hint = f"Did you mean `{near[0]}`?" if near else "config/README.md lists every key"
         return UserError("no such key", file=file, key=key, value=value, remedy=hint.rstrip("."))
     if fault["type"] == "missing":
-        return UserError("this key is needed and not given", file=file, key=key, remedy="config/README.md says what it means")
+        return UserError(
+            "this key is needed and not given", file=file, key=key, remedy="config/README.md says what it means"
+        )
     message = fault["msg"].removeprefix("Value error, ")
     shown = None if isinstance(value, dict | list) else value
     return UserError(message[:1].lower() + message[1:], file=file, key=key or None, value=shown)

@@ -3,19 +3,24 @@
 One prompt object serves sampling, training and prediction, so that a student is asked as it was taught.
 """
 
+from typing import Literal
+
 from pydantic import Field, model_validator
 
 from distillery.config.base import Name, Section
 
 
 class Prompt(Section):
-    """A prompt template. Templates are Jinja over `question`; exemplars and targets also see `rationale` and `answer`."""
+    """A prompt. Templates are Jinja over `question`; exemplars and targets also see `rationale` and `answer`."""
 
     prompt: Name
     input: str = Field(description="Model input for one question.")
     exemplar: str | None = Field(None, description="One worked example; the few-shot block joins them before `input`.")
     exemplars: int = Field(0, ge=0, description="How many of the task's exemplars are shown.")
     first_exemplar: int = Field(0, ge=0, description="Skip so many: lets two teachers see different exemplars.")
+    select: Literal["first", "similar"] = Field(
+        "first", description="The task's first exemplars, or for each question those that share most words with it."
+    )
     separator: str = Field("\n\n", description="Between exemplars, and before the input.")
     instruction: str | None = Field(None, description="Text before the exemplars.")
     target: str | None = Field(None, description="What a student learns to write after `input`.")

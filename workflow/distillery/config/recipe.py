@@ -17,7 +17,9 @@ class Rows(Section):
     source: Literal["teacher", "mentor", "gold"] = Field(alias="from")
     keep: Literal["correct", "all"] = Field("correct", description="Verified completions only, or all.")
     grader: Name = Field("robust", description="Whose verdict counts as correct.")
-    degree: int | None = Field(None, ge=1, description="Completions looked at per question; none: all that are sampled.")
+    degree: int | None = Field(
+        None, ge=1, description="Completions looked at per question; none: all that are sampled."
+    )
     per_question: int | None = Field(None, ge=1, description="At most so many kept rows per question.")
     share: float = Field(1.0, gt=0, le=1, description="Share of the questions used, drawn by seed.")
     unique: bool = Field(False, description="Equal rationales of a question are kept once.")
@@ -27,8 +29,12 @@ class Mentor(Section):
     """The mid-size model between teacher and student: how it is trained, and how it is sampled."""
 
     trained_by: Name = Field(description="Recipe that trains it on its base model.")
-    model: Name | Literal["setup", "student"] = Field("setup", description="Base model: the setup's mentor, or the student's own.")
-    sampler: Name | None = Field(None, description="Sampler with `model: trained`, for augmentation; none: no augmentation.")
+    model: Name | Literal["setup", "student"] = Field(
+        "setup", description="Base model: the setup's mentor, or the student's own."
+    )
+    sampler: Name | None = Field(
+        None, description="Sampler with `model: trained`, for augmentation; none: no augmentation."
+    )
 
 
 class CrossEntropy(Section):
@@ -43,7 +49,9 @@ class MentorKD(Section):
     loss: Literal["mentor-kd"]
     weight: float = Field(0.3, ge=0, le=1, alias="lambda", description="Weight of the soft labels.")
     temperature: float = Field(2.0, gt=0, description="Divides both logits; no tau**2 factor, as in the paper.")
-    divergence: Literal["forward-kl", "reverse-kl", "skew-forward-kl", "skew-reverse-kl", "jensen-shannon"] = "forward-kl"
+    divergence: Literal["forward-kl", "reverse-kl", "skew-forward-kl", "skew-reverse-kl", "jensen-shannon"] = (
+        "forward-kl"
+    )
     skew: float = Field(0.1, gt=0, lt=1, description="Mixing weight of the skew divergences.")
     mask: Literal["labels", "repo-compat"] = Field(
         "labels", description="Positions in the KL: target tokens, or all with padding, as the public code does."
@@ -63,7 +71,7 @@ class Lora(Section):
 
 
 class Train(Section):
-    """How weights are fitted. The batch size is the global one; how it is split over devices is the machine's affair."""
+    """How weights are fitted. The batch size is the global one; how devices share it is the machine's affair."""
 
     epochs: int = Field(20, ge=1)
     batch_size: int = Field(8, ge=1)
@@ -75,7 +83,9 @@ class Train(Section):
     max_length: int = Field(512, ge=8, description="Prompt and target together, in tokens; longer rows are refused.")
     precision: Literal["fp32", "bf16"] = "fp32"
     lora: Lora | None = None
-    match_updates_of: Name | None = Field(None, description="Control: repeat rows until the update count of this recipe.")
+    match_updates_of: Name | None = Field(
+        None, description="Control: repeat rows until the update count of this recipe."
+    )
 
 
 class Predict(Section):

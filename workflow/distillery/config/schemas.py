@@ -12,7 +12,6 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from pydantic import BaseModel, TypeAdapter
 from pydantic.fields import FieldInfo
-from pydantic_core import PydanticUndefined
 
 from distillery.config.experiment import Experiment, Settings, Setup
 from distillery.config.model import Model
@@ -58,12 +57,8 @@ def key_tables() -> str:
             shown.add(section)
             parts.append(_table(section))
             for field in section.model_fields.values():
-                todo.extend(_sections(_annotation(field)))
+                todo.extend(_sections(field.annotation))
     return "\n".join(parts)
-
-
-def _annotation(field: FieldInfo) -> Any:
-    return field.annotation
 
 
 def _table(section: type[BaseModel]) -> str:
@@ -77,7 +72,7 @@ def _table(section: type[BaseModel]) -> str:
 
 
 def _default(field: FieldInfo) -> str:
-    value = field.default if field.default is not PydanticUndefined else field.get_default(call_default_factory=True)
+    value = field.get_default()
     if isinstance(value, BaseModel):
         return json.dumps(value.model_dump(mode="json", by_alias=True, exclude_defaults=True))
     return "none" if value is None else json.dumps(value)

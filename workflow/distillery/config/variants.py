@@ -26,7 +26,9 @@ def merged(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
     return result
 
 
-def extended(name: str, recipes: Mapping[str, Any], errors: list[UserError], seen: tuple[str, ...] = ()) -> dict[str, Any]:
+def extended(
+    name: str, recipes: Mapping[str, Any], errors: list[UserError], seen: tuple[str, ...] = ()
+) -> dict[str, Any]:
     """The raw content of a recipe with everything that it extends merged under it."""
     source = recipes[name]
     parent = source.content.get("extends")
@@ -85,7 +87,7 @@ def in_setup(content: Mapping[str, Any], setup: Setup, recipe: str, settings: Ma
 
 
 def variant_name(recipe: str, settings: Mapping[str, Any]) -> str:
-    """`mentor-kd` with `{"objective.lambda": 0.5}` is `mentor-kd.lambda=0.5`; the last two parts where rows are meant."""
+    """`mentor-kd` with `{"objective.lambda": 0.5}` is `mentor-kd.lambda=0.5`; of rows, the source is named too."""
     parts = []
     for path in sorted(settings):
         keys = path.split(".")
@@ -98,7 +100,9 @@ def apply_overrides(raw: dict, overrides: Mapping[str, Any], file: str, errors: 
     """Change declared settings for one run, in place: `recipes.fine-tune-cot.train.epochs: 1`."""
     for path, value in overrides.items():
         section, _, rest = path.partition(".")
-        name = next((name for name in sorted(raw.get(section, {}), key=len, reverse=True) if rest.startswith(f"{name}.")), None)
+        name = next(
+            (name for name in sorted(raw.get(section, {}), key=len, reverse=True) if rest.startswith(f"{name}.")), None
+        )
         if name is None:
             errors.append(
                 UserError(

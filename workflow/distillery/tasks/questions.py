@@ -1,27 +1,24 @@
 """Questions of a task, checked before any model sees them.
 
 `build_task` renders the task file's templates over the source's rows, holds a dev split out of train where the source
-has none, and refuses what would spoil a result later: a gold answer that its own grader does not find, an exemplar that
-stands in the test split, a question asked twice under one name. `summarise` counts what is left to a reader's
-judgement, such as overlaps within published splits.
+has none, and refuses what would spoil a result later: an exemplar that stands in the test split, a question asked twice
+under one name. Whether gold answers pass their own graders is asked elsewhere (`distillery.tasks.gold`). `summarise`
+counts what is left to a reader's judgement, such as overlaps within published splits.
 """
 
 import hashlib
-import re
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from statistics import fmean
 from typing import Any, cast
 
 from jinja2 import StrictUndefined, Template, TemplateError
 from jinja2.sandbox import SandboxedEnvironment
 
-from distillery.answers import gold_answer, grade, graders_of
 from distillery.config.task import Task
 from distillery.errors import UserError, UserErrors
-from distillery.records import Outcome, Question, Split
+from distillery.records import Question, Split
 from distillery.tasks.sources import Row, Rows, generated_exemplars, is_generated, load_rows, task_file
 
 SPLITS: tuple[Split, ...] = ("train", "dev", "test")
@@ -62,23 +59,18 @@ def build_task(task: Task, root: Path = Path(".")) -> TaskData:
     rows = load_rows(task, root)
     faults: list[UserError] = []
     questions = {split: _render(task, templates, split, rows.get(split, []), faults) for split in SPLITS}
-    _raise(faults)  # what follows needs all rows: sizes and overlaps of half a data set would mislead
+    raise_all(faults)  # what follows needs all rows: sizes and overlaps of half a data set would mislead
     splits = _cut(task, rows, questions)
     exemplars = [Exemplar(item.question, item.rationale, item.gold) for item in generated_exemplars(task)]
     exemplars += [Exemplar(item.question, item.rationale, item.gold) for item in task.exemplars.written]
     _check_ids(task, splits, faults)
     _check_overlaps(task, splits, exemplars, faults)
-    _check_gold(task, splits, exemplars, faults)
-    _raise(faults)
+    raise_all(faults)
     return TaskData(train=splits["train"], dev=splits["dev"], test=splits["test"], exemplars=exemplars)
 
 
 def summarise(task: Task, data: TaskData) -> dict[str, Any]:
-    """Counts for `summary.json`: questions per split, kinds, overlaps, repeats, and what guessing would score.
-
-    `random_guess` is the accuracy (0 to 1) of guessing among the options, on average over the test split; 0 for open
-    answers, None for free text.
-    """
+    """Counts for `summary.json`: questions per split, kinds, overlaps and repeats."""
     splits = {split: cast(list[Question], getattr(data, split)) for split in SPLITS}
     texts = {split: {_same(question.question) for question in questions} for split, questions in splits.items()}
     return {
@@ -91,25 +83,7 @@ def summarise(task: Task, data: TaskData) -> dict[str, Any]:
         "duplicate_questions": {split: len(questions) - len(texts[split]) for split, questions in splits.items()},
         "test_questions_in_train": sum(_same(question.question) in texts["train"] for question in data.test),
         "test_questions_in_dev": sum(_same(question.question) in texts["dev"] for question in data.test),
-        "random_guess": random_guess(task, data.test),
     }
-
-
-_OPTION = re.compile(r"\(([A-Z])\)|^([A-Z])\. ", re.MULTILINE)
-
-
-def random_guess(task: Task, questions: Iterable[Question]) -> float | None:
-    """Expected accuracy of guessing: 1 / mean number of options, as Fine-tune-CoT counts it (section 1.7).
-
-    Options are read from the question text, `(A) ...` or a line `A. ...`; where there are none, the range of letters of
-    the grader counts.
-    """
-    if task.answer != "choice":
-        return {"yes-no": 0.5, "number": 0.0, "letters": 0.0}.get(task.answer)
-    low, _, high = graders_of(task)["robust"].letters.partition("-")
-    every = ord(high) - ord(low) + 1
-    counts = [len({a or b for a, b in _OPTION.findall(question.question)}) or every for question in questions]
-    return 1 / fmean(counts) if counts else 1 / every
 
 
 def _count(questions: Iterable[Question], key: str) -> dict[str, int]:
@@ -120,7 +94,8 @@ def _same(text: str) -> str:
     return " ".join(text.split())
 
 
-def _raise(faults: list[UserError]) -> None:
+def raise_all(faults: list[UserError]) -> None:
+    """Raise the faults found, the first ten of them shown; nothing if there are none."""
     if not faults:
         return
     shown = faults[:_SHOWN]
@@ -143,7 +118,7 @@ def _compile(task: Task) -> dict[str, Template]:
             faults.append(
                 UserError(f"not a Jinja template: {error}", file=task_file(task), key=key, value=text, remedy="Mend it")
             )
-    _raise(faults)
+    raise_all(faults)
     return templates
 
 
@@ -211,7 +186,7 @@ def _cut(task: Task, rows: Rows, questions: dict[Split, list[Question]]) -> dict
         for split in ("train", "test")
         if not questions[split] and getattr(task.sizes, split) is None
     ]
-    _raise(faults)
+    raise_all(faults)
     return cut
 
 
@@ -268,32 +243,5 @@ def _check_overlaps(
                         key="question",
                         value=question.question,
                         remedy="Show in the question template what makes the rows differ",
-                    )
-                )
-
-
-def _check_gold(
-    task: Task, splits: dict[Split, list[Question]], exemplars: list[Exemplar], faults: list[UserError]
-) -> None:
-    """Every gold answer, written after its rationale as a student is to write it, must be right for every grader."""
-    cases = [(question.qid, "gold", question.rationale or "", question.gold) for question in _all(splits)]
-    cases += [(f"exemplar {n}", "exemplars", exemplar.rationale, exemplar.gold) for n, exemplar in enumerate(exemplars)]
-    graders = graders_of(task)
-    for who, key, rationale, gold in cases:
-        for name, grader in graders.items():
-            try:
-                gold_answer(gold, grader)
-                found = grade(f"{rationale} --> {gold}", None, "stop", gold, grader, "-->")
-                problem = f"reads {found.answer!r}" if found.outcome != Outcome.RIGHT else None
-            except ValueError as error:
-                problem = f"cannot use it ({error})"
-            if problem:
-                faults.append(
-                    UserError(
-                        f"the gold answer of {who} does not pass its own grader: `{name}` {problem}",
-                        file=task_file(task),
-                        key=key,
-                        value=gold,
-                        remedy=f"Correct the gold template, the answer type, or graders.{name}",
                     )
                 )
