@@ -20,6 +20,7 @@ NEUTRAL = {
     "distillery",  # the package's docstring and version
     "distillery.errors",  # messages to people
     "distillery.files",  # atomic writing and digests of files
+    "distillery.devices",  # which GPU
     "distillery.jobs",  # runs stages, writes provenance
     "distillery.logs",  # logging
     "distillery.codedigest",  # this module

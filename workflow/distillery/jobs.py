@@ -26,6 +26,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from distillery.devices import claimed_gpus, installed_gpus
 from distillery.errors import UserError
 from distillery.files import read_json, sha256_file, write_json
 from distillery.logs import log_to
@@ -52,6 +53,7 @@ class Job:
     outputs: Mapping[str, Path]
     params: Mapping[str, Any]
     threads: int = 1
+    gpus: int = 0
     log: Path | None = None
 
     @cached_property
@@ -97,15 +99,15 @@ def run_script(stage: str, main: Callable[..., object], namespace: Mapping[str, 
 
 def _job_of(snakemake: Any, stage: str) -> Job:
     def paths(files: Any) -> dict[str, Paths]:
-        files = {name: value for name, value in files.items() if name != ORDER_ONLY}
         return {name: [Path(f) for f in value] if _is_list(value) else Path(value) for name, value in files.items()}
 
     return Job(
         stage=stage,
-        inputs=paths(snakemake.input),
+        inputs={name: value for name, value in paths(snakemake.input).items() if name != ORDER_ONLY},
         outputs=paths(snakemake.output),  # type: ignore[arg-type]
         params=dict(snakemake.params.items()),
         threads=snakemake.threads,
+        gpus=int(snakemake.resources.get("gpu", 0)),
         log=Path(snakemake.log[0]) if snakemake.log else None,
     )
 
@@ -122,6 +124,7 @@ def job_of_record(path: Path) -> Job:
         outputs={name: Path(file) for name, file in record["outputs"].items()},
         params=record["params"],
         threads=record["threads"],
+        gpus=record["gpus"],
     )
 
 
@@ -138,7 +141,8 @@ def run(job: Job, main: Callable[..., object]) -> None:
     params = {name: value for name, value in job.params.items() if name not in {"code", "libraries"}}
     outputs = {name: path for name, path in job.outputs.items() if name != "provenance"}
     given = {name: paths for name, paths in job.inputs.items() if paths != [] or not _optional(main, name)}
-    main(**given, **outputs, **params, **extra)
+    with claimed_gpus(job.gpus, installed_gpus()):
+        main(**given, **outputs, **params, **extra)
     if job.hash_inputs() != job.input_digests:
         changed = [name for name, digests in job.hash_inputs().items() if digests != job.input_digests[name]]
         raise UserError(
@@ -174,6 +178,7 @@ def provenance(job: Job, key: str, started: datetime, finished: datetime) -> dic
         },
         "params": dict(job.params),
         "threads": job.threads,
+        "gpus": job.gpus,
         "commit": _commit(),
         "python": platform.python_version(),
         "libraries": _loaded_libraries(),

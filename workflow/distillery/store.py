@@ -83,14 +83,14 @@ class CompletionStore:
 
     def find(self, series: Series, keys: Collection[str]) -> dict[str, Stored]:
         """The completions that are there, of those asked for, by key."""
-        wanted = pa.array(sorted(keys), pa.string())
+        wanted = set(keys)
         found: dict[str, Stored] = {}
         for name in self._units(series):
             table = self._read_unit(name)
             if table is None:
                 continue
-            here = table.filter(pa.compute.is_in(table["key"], value_set=wanted))
-            for row in here.to_pylist():
+            here = [place for place, key in enumerate(table["key"].to_pylist()) if key in wanted]
+            for row in table.take(here).to_pylist() if here else []:
                 found.setdefault(row["key"], Stored(**row))
             if len(found) == len(wanted):
                 break

@@ -27,7 +27,7 @@ _OPERATORS: dict[str, Callable[[int, int], int]] = {
 
 def check(options: Mapping[str, Any]) -> None:
     """Refuse bad values with an OptionError."""
-    whole_number(options, "max_number", 20, 10, 1000)
+    whole_number(options, "max_number", 20, 5, 1000)
     whole_number(options, "wordings", 3, 1, 3)
     _stories(options)
 
@@ -38,8 +38,8 @@ def generate(draw: Draw, options: Mapping[str, Any]) -> Drawn | None:
     # Round by round, so that a few exemplars already show different templates.
     rounds = Draw("round", draw.turn // len(stories), seed=draw.seed, pool=draw.pool, turn=draw.turn)
     story = rounds.sample(stories, len(stories))[draw.turn % len(stories)]
-    largest = whole_number(options, "max_number", 20, 10, 1000)
-    ranges = {"add": (2, largest), "few": (2, 4), "times": (2, 9), "total": (10, 3 * largest)}
+    largest = whole_number(options, "max_number", 20, 5, 1000)
+    ranges = {"add": (2, largest), "few": (2, 4), "times": (2, min(9, largest)), "total": (4, 3 * largest)}
     numbers = {name: draw.between(*ranges[kind]) for name, kind in story.numbers.items()}
     equations, results = _solve(story, numbers)
     if min(results) < 1:

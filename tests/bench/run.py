@@ -1,0 +1,160 @@
+"""Speed, each figure as a ratio to a plain baseline measured in the same run: one JSON line a figure.
+
+    python tests/bench/run.py                 all figures
+    python tests/bench/run.py sampling grading
+
+Noisy machines: each side runs several times in turn, and medians are compared.
+"""
+
+import argparse
+import json
+import platform
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+REPOSITORY = Path(__file__).parents[2]
+sys.path.insert(0, str(REPOSITORY / "workflow"))
+
+Figure = dict[str, Any]
+
+
+def in_turn(rounds: int, ours: Callable[[], float], baseline: Callable[[], float]) -> tuple[float, float]:
+    """Medians of both sides, measured in turn; each call returns its figure."""
+    pairs = [(ours(), baseline()) for _ in range(rounds)]
+    return statistics.median(one for one, _ in pairs), statistics.median(other for _, other in pairs)
+
+
+def sampling() -> Iterator[Figure]:
+    """Tokens per second through the stage (store, records) against the engine alone, on the same requests."""
+    from distillery.backends import Asked
+    from distillery.backends.vllm import VllmBackend
+    from distillery.config.model import RandomModel
+    from distillery.models import prepare_model
+    from distillery.records import Question, write_records
+    from distillery.requests import Request, Series, seed_of
+    from distillery.sampling import Asker, sample
+    from distillery.store import CompletionStore
+
+    class Loaded(Asker):
+        """An asker whose engine is loaded already: loading is no part of the figure."""
+
+        def __init__(self, backend: VllmBackend, folder: Path, store: CompletionStore) -> None:
+            super().__init__(folder, "bench", "causal", store)
+            self._backend = backend
+
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = Path(scratch, "model")
+        prepare_model(
+            RandomModel(kind="random", layers=4, hidden_size=256), folder, parent=None, downloads=Path(scratch)
+        )
+        backend = VllmBackend(folder)
+        questions = [Question(qid=f"q{n:04d}", task="t", question=f"What is {n} + {n}?", gold="1") for n in range(256)]
+        decoding = {"temperature": 0.7, "top_p": 1.0, "top_k": 0, "max_new_tokens": 64, "answer_tokens": 8}
+        spec = {"prompt": {"prompt": "p", "input": "Q: {{ question }}\nA:"}, "samples": 4}
+        seeds = iter(range(1000))
+
+        def ours() -> float:
+            run = next(seeds)
+            store = CompletionStore(str(Path(scratch, f"store{run}")))
+            start = time.perf_counter()
+            how = {**spec, "decoding": {**decoding, "seed": run}}
+            drawn, counts = sample(questions, [], how, Loaded(backend, folder, store), sampler="bench")
+            write_records(Path(scratch, "completions.jsonl"), drawn)
+            return counts["completion_tokens"] / (time.perf_counter() - start)
+
+        def engine() -> float:
+            series = Series.of("bench", {**decoding, "seed": next(seeds)}, [])
+            requests = [Request(f"Q: {q.question}\nA:", index) for q in questions for index in range(4)]
+            asked = [Asked(request.key(series), request, seed_of(request.key(series))) for request in requests]
+            start = time.perf_counter()
+            tokens = sum(one.completion_tokens for one in backend.generate(asked, series))
+            return tokens / (time.perf_counter() - start)
+
+        ours()  # the first use of an engine allocates
+        mine, bare = in_turn(5, ours, engine)
+        yield {
+            "name": "sampling through the stage",
+            "unit": "tokens/s",
+            "ours": mine,
+            "baseline": bare,
+            "beside": "vLLM",
+        }
+
+
+def grading() -> Iterator[Figure]:
+    """Completions graded per second."""
+    from distillery.answers import DEFAULT_GRADERS, grade
+
+    grader = DEFAULT_GRADERS["number"]["robust"]
+    texts = [f" Tom has {n} + 4 = {n + 4} apples. --> {n + 4}" for n in range(20_000)]
+
+    def ours() -> float:
+        start = time.perf_counter()
+        for n, text in enumerate(texts):
+            grade(text, None, "stop", str(n + 4), grader, "-->")
+        return len(texts) / (time.perf_counter() - start)
+
+    yield {"name": "answers graded", "unit": "1/s", "ours": statistics.median(ours() for _ in range(5))}
+
+
+def lookup() -> Iterator[Figure]:
+    """Seconds to look up 100,000 completion keys in a store of as many."""
+    from distillery.requests import Request, Series
+    from distillery.store import CompletionStore, Stored
+
+    series = Series.of("bench", {"temperature": 1, "top_p": 1, "top_k": 0, "max_new_tokens": 8, "seed": 0}, [])
+    with tempfile.TemporaryDirectory() as scratch:
+        store = CompletionStore(scratch)
+        keys = [Request(f"question {n}", 0).key(series) for n in range(100_000)]
+        with store.writer(series) as writer:
+            for n, key in enumerate(keys):
+                writer.add(Stored(key, f"question {n}", 0, "an answer of some length " * 4, "stop", 9, 9))
+
+        def ours() -> float:
+            start = time.perf_counter()
+            assert len(store.find(series, set(keys))) == len(keys)
+            return time.perf_counter() - start
+
+        yield {"name": "look-up of 100,000 keys", "unit": "s", "ours": statistics.median(ours() for _ in range(3))}
+
+
+def plan() -> Iterator[Figure]:
+    """Seconds of a dry run of the default."""
+
+    def ours() -> float:
+        start = time.perf_counter()
+        command = [sys.executable, "-m", "snakemake", "-n", "--quiet", "all", "--cores", "2"]
+        subprocess.run(command, cwd=REPOSITORY, check=True, capture_output=True)
+        return time.perf_counter() - start
+
+    yield {"name": "dry run of the default", "unit": "s", "ours": statistics.median(ours() for _ in range(3))}
+
+
+FIGURES = {"sampling": sampling, "grading": grading, "lookup": lookup, "plan": plan}
+
+
+def main() -> None:
+    """Measure what the command line names and print one line for each figure."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"out of {', '.join(FIGURES)}; all by default")
+    names = parser.parse_args().names or list(FIGURES)
+    for name in names:
+        if name not in FIGURES:
+            parser.error(f"no figure {name!r}; there are {', '.join(FIGURES)}")
+        for figure in FIGURES[name]():
+            if "baseline" in figure:
+                figure["ratio"] = round(figure["ours"] / figure["baseline"], 3)
+            rounded = {key: round(value, 3) if isinstance(value, float) else value for key, value in figure.items()}
+            machine = f"{platform.machine()}, {platform.processor() or 'CPU'}, Python {platform.python_version()}"
+            print(json.dumps({**rounded, "machine": machine, "date": datetime.now(UTC).date().isoformat()}), flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,51 @@
+"""The command line: `distillery check` tells whether the declarative files are sound, without running anything."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+import yaml
+from rich.console import Console
+from rich.table import Table
+
+from distillery.config.load import load_workspace
+from distillery.config.schemas import write_all
+from distillery.errors import UserError
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, help="Tools beside the workflow.")
+
+
+@app.callback()
+def _main() -> None:
+    """Tools beside the workflow; the workflow itself is run with snakemake."""
+
+
+@app.command()
+def check(
+    settings: Annotated[Path, typer.Argument(help="The run's settings.")] = Path("config/config.yaml"),
+    config: Annotated[Path, typer.Option(help="Folder of the declarative files.")] = Path("config"),
+) -> None:
+    """Validate every declarative file and list the tables that a run would make."""
+    out = Console()
+    try:
+        run = yaml.safe_load(settings.read_text(encoding="utf-8"))
+        workspace = load_workspace(run, config, settings_file=str(settings))
+    except UserError as error:
+        Console(stderr=True).print(str(error), markup=False, highlight=False, soft_wrap=True)
+        raise typer.Exit(1) from None
+    table = Table("table", "tasks", "arms", "cells", "made by this run")
+    for name, experiment in workspace.experiments.items():
+        cells = len(list(workspace.cells(name)))
+        made = "yes" if name in workspace.settings.experiments else "no"
+        table.add_row(name, ", ".join(experiment.tasks), str(len(experiment.arms)), str(cells), made)
+    out.print(table)
+
+
+@app.command()
+def schemas(root: Annotated[Path, typer.Option(help="The repository.")] = Path()) -> None:
+    """Write the JSON schemas and the key tables of config/README.md anew."""
+    write_all(root)
+
+
+if __name__ == "__main__":
+    app()
