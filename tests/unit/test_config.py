@@ -155,9 +155,10 @@ def test_settings_are_laid_over_each_other_recipe_then_setup_then_arm(config):
     edit(config / "experiments/miniature.yaml", "arms", arms)
     workspace = load_workspace({"experiments": ["miniature"]}, config)
     plain, changed, other = (workspace.recipe(cell.recipe, "miniature").train for cell in workspace.cells("miniature"))
-    assert (plain.epochs, plain.batch_size) == (7, 8)
+    setup = yaml.safe_load((config / "setups.yaml").read_text())["miniature"]["train"]
+    assert (plain.epochs, plain.batch_size) == (7, setup["batch_size"])
     assert (changed.epochs, changed.batch_size) == (7, 2)
-    assert other.epochs == yaml.safe_load((config / "setups.yaml").read_text())["miniature"]["train"]["epochs"]
+    assert other.epochs == setup["epochs"]
 
 
 def test_an_ablation_drops_what_it_names_and_keeps_the_rest():
@@ -165,6 +166,13 @@ def test_an_ablation_drops_what_it_names_and_keeps_the_rest():
     whole, without = (workspace.recipe(name, "miniature") for name in ("mentor-kd", "mentor-kd-without-augmentation"))
     assert set(whole.rows) == {"teacher", "mentor"} and set(without.rows) == {"teacher"}
     assert without.objective == whole.objective and without.train == whole.train
+
+
+def test_a_key_that_a_recipe_drops_stays_dropped_in_what_extends_it(config):
+    """`mentor-sft` extends `fine-tune-cot-diverse`, which drops the degree of `fine-tune-cot`."""
+    workspace = load_workspace({"experiments": ["miniature"]}, config)
+    degrees = [workspace.recipe(name, "miniature").rows["teacher"].degree for name in ("fine-tune-cot", "mentor-sft")]
+    assert degrees == [1, None]
 
 
 def test_schemas_and_key_tables_are_those_of_the_models():

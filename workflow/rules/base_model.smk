@@ -20,3 +20,22 @@ rule base_model:
         libraries=library_versions("base_model"),
     script:
         "../scripts/base_model.py"
+
+
+# A mentor's soft labels need the student's own vocabulary. Sampling waits for this, but does not depend on its age.
+rule check_vocabulary:
+    input:
+        mentor="results/base_models/{mentor}/manifest.json",
+        student="results/base_models/{model}/manifest.json",
+    output:
+        same="results/base_models/{model}/taught_by_{mentor}.json",
+        provenance="results/base_models/{model}/taught_by_{mentor}.provenance.json",
+    log:
+        "logs/check_vocabulary/{model}/{mentor}.log",
+    conda:
+        "../../envs/analysis.yaml"
+    params:
+        code=code("check_vocabulary"),
+        libraries=library_versions("check_vocabulary"),
+    script:
+        "../scripts/check_vocabulary.py"

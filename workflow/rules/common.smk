@@ -9,7 +9,7 @@ from snakemake.exceptions import WorkflowError
 LIBRARY = str(Path(workflow.basedir, "workflow").resolve())
 sys.path.insert(0, LIBRARY)
 # Jobs import the library of this very Snakefile, whatever else is installed.
-os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [LIBRARY, os.environ.get("PYTHONPATH")]))
+os.environ.update(PYTHONPATH=os.pathsep.join(filter(None, [LIBRARY, os.environ.get("PYTHONPATH")])))
 
 from distillery.answers import graders_of
 from distillery.codedigest import code_digest, library_versions
@@ -74,15 +74,15 @@ def parent_manifest(wildcards):
     return base_manifest(parent) if parent else []
 
 
-def trained_folder(task, setup, recipe, model, seed):
-    return f"results/models/{task}/{setup}/{recipe}/{model}/seed{seed}"
+def trained_manifest(task, setup, recipe, model, seed):
+    return f"results/models/{task}/{setup}/{recipe}/{model}/seed{seed}/manifest.json"
 
 
 def answering_manifest(wildcards):
     """The model that answers: the trained one, or for a prompting baseline the base model as it is."""
     if recipe_of(wildcards).rows is None:
         return base_manifest(wildcards.model)
-    return trained_folder(**wildcards_of(wildcards)) + "/manifest.json"
+    return trained_manifest(**wildcards_of(wildcards))
 
 
 def wildcards_of(wildcards):
@@ -101,7 +101,7 @@ def soft_label_manifest(wildcards):
     """The mentor's manifest, where the objective takes soft labels from it."""
     if recipe_of(wildcards).objective.loss != "mentor-kd":
         return []
-    return trained_folder(**mentor_identity(wildcards)) + "/manifest.json"
+    return trained_manifest(**mentor_identity(wildcards))
 
 
 def sampled_sources(wildcards):
@@ -136,6 +136,13 @@ def source_prompts(wildcards):
 
 def prompt_of(sampler):
     return workspace.prompts[workspace.samplers[sampler].prompt]
+
+
+def checks_before_sampling(wildcards):
+    """What must be sound before a model is asked anything: gold answers, and vocabularies of mentors and students."""
+    pairs = workspace.soft_label_pairs(wildcards.task)
+    vocabularies = [f"results/base_models/{student}/taught_by_{mentor}.json" for mentor, student in pairs]
+    return [f"results/questions/{wildcards.task}/checked.json", *vocabularies]
 
 
 def sampler_manifest(wildcards):

@@ -3,7 +3,7 @@ use rule sample_teacher as predict with:
     input:
         questions="results/questions/{task}/{split}.jsonl",
         exemplars="results/questions/{task}/exemplars.jsonl",
-        checked=ancient("results/questions/{task}/checked.json"),
+        checked=ancient(checks_before_sampling),
         manifest=answering_manifest,
     output:
         completions="results/predictions/{task}/{split}/{setup}/{recipe}/{model}/seed{seed}/predictions.jsonl",

@@ -59,8 +59,9 @@ def load_workspace(
     if errors or run is None:
         raise UserErrors(errors)
     apply_overrides(raw, run.overrides, settings_file, errors)
-    for name, source in raw["recipes"].items():
-        raw["recipes"][name] = Source(source.file, extended(name, raw["recipes"], errors))
+    raw["recipes"] = {
+        name: Source(source.file, extended(name, raw["recipes"], errors)) for name, source in raw["recipes"].items()
+    }
     parts: dict[str, dict[str, Any]] = {}
     for section, kind in [*((folder, model) for folder, (_, model) in FOLDERS.items()), ("setups", Setup)]:
         parts[section] = _validate_all(kind, raw[section], errors)
