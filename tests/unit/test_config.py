@@ -76,6 +76,7 @@ FAULTS = {
     "greedy and several samples": ("samplers/mentor.yaml", "decoding.temperature", 0, ["greedy", "samples: 1"]),
     "more rationales than are sampled": ("recipes/fine-tune-cot.yaml", "rows.teacher.degree", 64, ["64", "4"]),
     "student without a target": ("recipes/fine-tune.yaml", "predict.prompt", "zero-shot", ["target", "zero-shot"]),
+    "student with a chat template": ("prompts/student-cot.yaml", "chat", True, ["chat template", "student-cot"]),
     "a mentor's recipe with a mentor": ("recipes/mentor-kd.yaml", "mentor.trained_by", "mentor-kd", ["trained_by"]),
     "setup without a teacher": ("setups.yaml", "miniature.teacher", None, ["miniature.teacher", "teacher"]),
     "setup without a mentor": ("setups.yaml", "miniature.mentor", None, ["miniature.mentor", "mentor"]),

@@ -90,6 +90,15 @@ def test_every_completion_looked_at_is_kept_or_dropped_with_a_reason(outcomes, u
         assert all(sum(row.qid == question.qid for row in rows) <= cap for question in QUESTIONS)
 
 
+def test_a_rationale_that_was_cut_off_is_dropped_unless_the_recipe_keeps_it():
+    samples = sampled({(0, 0): "right", (1, 0): "right"})
+    samples.completions[0] = samples.completions[0].model_copy(update={"finish_reason": "length"})
+    rows, summary = rows_of({}, samples)
+    assert [row.qid for row in rows] == ["t-1"]
+    assert summary["sources"]["teacher"]["dropped"] == {"truncated": 1}
+    assert len(rows_of({"truncated": "keep"}, samples)[0]) == 2
+
+
 def test_a_smaller_share_of_the_questions_is_part_of_a_larger_one():
     samples = sampled({(number, 0): "right" for number in range(4)})
     shares = [{row.qid for row in rows_of({"share": share}, samples)[0]} for share in (0.25, 0.5, 1.0)]

@@ -93,7 +93,7 @@ def grade(
     """
     if finish_reason in _NO_ANSWER:
         return _NO_ANSWER[finish_reason]
-    if grader.complete and finish_reason == "length":
+    if grader.complete and finish_reason == "length" and answer_text is None:
         return _CUT
     rule = _rule(grader)
     last = grader.choose == "last"

@@ -11,6 +11,7 @@ from rich.table import Table
 from distillery.config.load import load_workspace
 from distillery.config.schemas import write_all
 from distillery.errors import UserError
+from distillery.files import read_json
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help="Tools beside the workflow.")
 
@@ -39,6 +40,21 @@ def check(
         made = "yes" if name in workspace.settings.experiments else "no"
         table.add_row(name, ", ".join(experiment.tasks), str(len(experiment.arms)), str(cells), made)
     out.print(table)
+
+
+@app.command()
+def times(results: Annotated[Path, typer.Argument(help="Folder of the results.")] = Path("results")) -> None:
+    """Where the time went: jobs and seconds of each stage, from the provenance records."""
+    spent: dict[str, list[float]] = {}
+    for path in results.rglob("*provenance.json"):
+        record = read_json(path)
+        spent.setdefault(record["stage"], []).append(record["seconds"])
+    table = Table("stage", "jobs", "seconds", "longest")
+    for stage, seconds in sorted(spent.items(), key=lambda item: -sum(item[1])):
+        table.add_row(stage, str(len(seconds)), f"{sum(seconds):.0f}", f"{max(seconds):.0f}")
+    total = [second for seconds in spent.values() for second in seconds]
+    table.add_row("all", str(len(total)), f"{sum(total):.0f}", f"{max(total, default=0):.0f}")
+    Console().print(table)
 
 
 @app.command()

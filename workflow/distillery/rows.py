@@ -85,6 +85,8 @@ def _from_samples(
         verdict = outcome[one.qid, one.sample_index]
         if source.keep == "correct" and verdict != Outcome.RIGHT:
             dropped[verdict.value] += 1
+        elif source.truncated == "drop" and one.finish_reason == "length":
+            dropped["truncated"] += 1
         elif not rationale:
             dropped["empty rationale"] += 1
         elif source.unique and (one.qid, rationale) in seen:

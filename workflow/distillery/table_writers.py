@@ -76,7 +76,6 @@ def columns(table: Table) -> list[Column]:
         Column("Samples", lambda row: _count(row.samples_used), "completions that training rows were chosen from"),
         Column("Rows", lambda row: _count(row.training_rows), "training rows, mean over seeds"),
         Column("Train s", lambda row: _number(row.train_seconds), "seconds of training, mean over seeds"),
-        Column("Sample s", lambda row: _number(row.sample_seconds), "seconds of sampling, mean over seeds"),
         Column("Device", lambda row: row.device or "", "where the seconds were spent", numeric=False),
     ]
     return [column for column in every if any(column.text(row) for row in table.rows)]
@@ -117,7 +116,6 @@ CSV_FIELDS: dict[str, Callable[[Row], object]] = {
     "samples_used": lambda row: row.samples_used,
     "training_rows": lambda row: row.training_rows,
     "train_seconds": lambda row: row.train_seconds,
-    "sample_seconds": lambda row: row.sample_seconds,
     "device": lambda row: row.device,
 }
 

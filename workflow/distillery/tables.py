@@ -60,7 +60,6 @@ class Costs(BaseModel):
     samples_used: int | None = None
     """Completions that training rows were chosen from."""
     train_seconds: float | None = None
-    sample_seconds: float | None = None
     device: str | None = None
     """Where the seconds were spent: `cpu`, `gpu`."""
 
@@ -97,7 +96,6 @@ class Row:
     training_rows: float | None
     samples_used: float | None
     train_seconds: float | None
-    sample_seconds: float | None
     device: str | None
     published: float | None
     published_source: str | None
@@ -296,7 +294,6 @@ def _row(runs: list[_Run], baseline: list[_Run] | None, grader: str) -> Row:
         training_rows=_mean_if_known([run.costs.training_rows for run in runs]),
         samples_used=_mean_if_known([run.costs.samples_used for run in runs]),
         train_seconds=_mean_if_known([run.costs.train_seconds for run in runs]),
-        sample_seconds=_mean_if_known([run.costs.sample_seconds for run in runs]),
         device=" + ".join(sorted({run.costs.device for run in runs if run.costs.device})) or None,
         published=cell.published,
         published_source=cell.published_source,

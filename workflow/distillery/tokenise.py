@@ -29,13 +29,13 @@ class Example:
     target_ids: list[int]
 
 
-def encode_prompt(tokenizer: "PreTrainedTokenizerBase", prompt: str) -> list[int]:
+def encode_prompt(tokenizer: "PreTrainedTokenizerBase", prompt: str, *, special_tokens: bool = True) -> list[int]:
     """Token ids of a prompt, as they are sent to the model: with the special tokens that its tokenizer adds.
 
-    That is a leading BOS for some causal families, a trailing EOS for encoders such as T5, nothing for SmolLM2. It is
-    what inference engines do with a prompt given as text.
+    That is a leading BOS for some causal families, a trailing EOS for encoders such as T5, nothing for SmolLM2. A chat
+    template writes them itself; then `special_tokens` is False.
     """
-    return tokenizer(prompt, add_special_tokens=True).input_ids
+    return tokenizer(prompt, add_special_tokens=special_tokens).input_ids
 
 
 def encode_target(tokenizer: "PreTrainedTokenizerBase", target: str) -> list[int]:

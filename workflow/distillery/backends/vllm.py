@@ -12,6 +12,7 @@ from typing import Any
 from distillery.backends import Asked, Generated
 from distillery.errors import UserError
 from distillery.requests import Series
+from distillery.tokenise import encode_prompt
 
 os.environ.setdefault("VLLM_ENABLE_V1_MULTIPROCESSING", "0")  # worker processes cost 14 s at start and a main guard
 os.environ.setdefault("VLLM_LOGGING_LEVEL", "WARNING")
@@ -37,7 +38,7 @@ class VllmBackend:
         from vllm.sampling_params import RequestOutputKind
 
         prompts = [
-            self._tokenizer(one.request.prompt, add_special_tokens=one.request.special_tokens).input_ids
+            encode_prompt(self._tokenizer, one.request.prompt, special_tokens=one.request.special_tokens)
             for one in asked
         ]
         self._make_room(max(map(len, prompts)) + series.max_new_tokens)

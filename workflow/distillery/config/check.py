@@ -81,6 +81,14 @@ def _recipe(workspace: "Workspace", setup: str, name: str, recipe: Recipe) -> It
             value=recipe.predict.prompt,
             remedy=f"Give {workspace.files['prompts'][prompt.prompt]} a `target`, or use another prompt",
         )
+    if recipe.rows is not None and prompt is not None and prompt.chat:
+        yield UserError(
+            "a student is taught on plain prompts, and this one uses a chat template",
+            file=file,
+            key="predict.prompt",
+            value=recipe.predict.prompt,
+            remedy="Use a prompt with `chat: false`; teachers may use either",
+        )
     known = workspace.variants[setup]
     match = recipe.train.match_updates_of if recipe.train else None
     for key, value in (

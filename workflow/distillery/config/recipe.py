@@ -17,6 +17,9 @@ class Rows(Section):
     source: Literal["teacher", "mentor", "gold"] = Field(alias="from")
     keep: Literal["correct", "all"] = Field("correct", description="Verified completions only, or all.")
     grader: Name = Field("robust", description="Whose verdict counts as correct.")
+    truncated: Literal["drop", "keep"] = Field(
+        "drop", description="Rationales cut off at the token limit; the papers keep them where the answer is right."
+    )
     degree: int | None = Field(
         None, ge=1, description="Completions looked at per question; none: all that are sampled."
     )

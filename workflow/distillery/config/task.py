@@ -87,7 +87,9 @@ class Grader(Section):
     gold: Literal["as-is", "number-in-text", "first-character"] = Field(
         "as-is", description="How gold becomes an answer."
     )
-    complete: bool = Field(False, description="A completion that was cut off counts as truncated, whatever it says.")
+    complete: bool = Field(
+        False, description="An answer in a completion that was cut off counts as truncated, whatever it says."
+    )
 
     @model_validator(mode="after")
     def _numbers_are_compared_as_numbers(self) -> "Grader":

@@ -1,0 +1,100 @@
+"""What is planned: the graph of each shipped table, and what a change makes stale in a finished run."""
+
+import os
+import re
+from pathlib import Path
+
+import pytest
+
+GRAPHS = Path(__file__).parent / "graph"
+
+
+@pytest.mark.parametrize("experiment", ["miniature", "miniature_ablations"])
+def test_the_graph_of_each_table_is_the_one_in_the_repository(project, experiment):
+    """Rule and number of jobs. After a wanted change: UPDATE_GRAPHS=1 pytest tests/workflow/test_graph.py."""
+    planned = project.planned(f"results/tables/{experiment}/table.md")
+    text = "".join(f"{rule} {count}\n" for rule, count in sorted(planned.items()))
+    path = GRAPHS / f"{experiment}.txt"
+    if os.environ.get("UPDATE_GRAPHS"):
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(text)
+    assert text == path.read_text()
+
+
+def test_a_fault_in_a_file_stops_the_run_before_any_job_and_names_it(project):
+    project.edit("config/recipes/mentor-kd.yaml", "temperature: 2.0", "temprature: 2.0")
+    done = project.snakemake("--cores", "1", check=False)
+    assert done.returncode != 0
+    assert "config/recipes/mentor-kd.yaml" in done.stdout
+    assert "Did you mean `temperature`" in done.stdout
+    assert not (project.root / "results").exists()
+
+
+def test_a_task_whose_gold_does_not_pass_its_grader_stops_before_sampling(project):
+    project.edit("config/tasks/tiny.yaml", "answer: number", "answer: choice")
+    done = project.snakemake("--cores", "1", check=False)
+    assert done.returncode != 0
+    assert "does not pass its own grader" in done.stdout
+    assert not list((project.root / "results").rglob("completions.jsonl"))
+
+
+BELOW_TRAINING = {"predict", "score", "tables", "all"}
+BELOW_VERDICTS = {"compose", "train_mentor", "train_student", "sample_mentor", "verify_mentor", *BELOW_TRAINING}
+CHANGES = {
+    "a comment in the grader": ("workflow/distillery/answers.py", '"""', '"""So it is: ', set()),
+    "a comment in a script": ("workflow/scripts/sample.py", '"""Sample', '"""Really sample', set()),
+    "a caption": ("config/experiments/tiny.yaml", "title: Tiny", "title: Tinier", {"tables", "all"}),
+    "a task's title": ("config/tasks/tiny.yaml", "title: Tiny", "title: Tinier", {"tables", "all"}),
+    "a learning rate": (
+        "config/setups.yaml",
+        "learning_rate: 0.001",
+        "learning_rate: 0.002",
+        {"train_mentor", "train_student", "sample_mentor", "verify_mentor", "compose", *BELOW_TRAINING},
+    ),
+    "lambda": ("config/recipes/mentor-kd.yaml", "lambda: 0.3", "lambda: 0.4", {"train_student", *BELOW_TRAINING}),
+    "the teacher's temperature": (
+        "config/samplers/tiny-few-shot.yaml",
+        "temperature: 1.0",
+        "temperature: 0.9",
+        {"sample_teacher", "verify", *BELOW_VERDICTS},
+    ),
+    "the training code": (
+        "workflow/distillery/objectives.py",
+        "IGNORE = -100",
+        "IGNORE = -100\nSPARE = 1",
+        {"train_mentor", "train_student", "sample_mentor", "verify_mentor", "compose", *BELOW_TRAINING},
+    ),
+}
+
+
+@pytest.mark.e2e
+@pytest.mark.parametrize(("file", "old", "new", "stale"), CHANGES.values(), ids=CHANGES)
+def test_a_change_plans_exactly_what_depends_on_it(finished, file, old, new, stale):
+    path = finished.root / file
+    path.write_text(re.sub(re.escape(old), lambda _: new, path.read_text(), count=1))
+    assert set(finished.planned()) == stale
+
+
+@pytest.mark.e2e
+def test_another_profile_or_number_of_cores_plans_nothing(finished):
+    told = finished.snakemake("-n", "--cores", "7", "--workflow-profile", "profiles/workstation-gpu").stdout
+    assert "Nothing to be done" in told
+
+
+@pytest.mark.e2e
+def test_a_grader_that_changes_no_verdict_is_asked_again_and_samples_nothing(finished):
+    """Snakemake plans all below verification; the completion store spares every model call."""
+    path = finished.root / "workflow/distillery/answers.py"
+    path.write_text(path.read_text() + "\nSPARE = 1\n")
+    planned = set(finished.planned())
+    assert {"verify", "verify_mentor", "score", "check_task"} <= planned
+    assert "sample_teacher" not in planned
+
+
+@pytest.mark.e2e
+def test_a_batch_without_one_right_rationale_is_refused_and_what_was_sampled_is_kept(finished):
+    finished.edit("config/setups.yaml", "keep: all", "keep: correct")
+    done = finished.snakemake("--cores", "2", check=False)
+    assert done.returncode != 0
+    assert "can be used as a rationale" in done.stdout
+    assert (finished.root / "results/completions/tiny/train/tiny-few-shot/completions.jsonl").exists()
