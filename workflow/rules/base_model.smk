@@ -8,6 +8,7 @@ rule base_model:
         provenance="results/base_models/{model}/provenance.json",
     log:
         "logs/base_model/{model}.log",
+    priority: 50
     conda:
         "../../envs/training.yaml"
     resources:
@@ -22,7 +23,7 @@ rule base_model:
         "../scripts/base_model.py"
 
 
-# A mentor's soft labels need the student's own vocabulary. Sampling waits for this, but does not depend on its age.
+# A mentor's soft labels need the student's own vocabulary. Its priority lets this run before anything is sampled.
 rule check_vocabulary:
     input:
         mentor="results/base_models/{mentor}/manifest.json",
@@ -32,6 +33,7 @@ rule check_vocabulary:
         provenance="results/base_models/{model}/taught_by_{mentor}.provenance.json",
     log:
         "logs/check_vocabulary/{model}/{mentor}.log",
+    priority: 100
     conda:
         "../../envs/analysis.yaml"
     params:

@@ -104,6 +104,13 @@ def soft_label_manifest(wildcards):
     return trained_manifest(**mentor_identity(wildcards))
 
 
+def vocabulary_check(wildcards):
+    """That mentor and student share a vocabulary, where the objective takes soft labels."""
+    if recipe_of(wildcards).objective.loss != "mentor-kd":
+        return []
+    return f"results/base_models/{wildcards.model}/taught_by_{mentor_identity(wildcards)['model']}.json"
+
+
 def sampled_sources(wildcards):
     """Sources of rows that come from a sampler, sorted by name -> (folder of its files, sampler)."""
     recipe = recipe_of(wildcards)
@@ -136,13 +143,6 @@ def source_prompts(wildcards):
 
 def prompt_of(sampler):
     return workspace.prompts[workspace.samplers[sampler].prompt]
-
-
-def checks_before_sampling(wildcards):
-    """What must be sound before a model is asked anything: gold answers, and vocabularies of mentors and students."""
-    pairs = workspace.soft_label_pairs(wildcards.task)
-    vocabularies = [f"results/base_models/{student}/taught_by_{mentor}.json" for mentor, student in pairs]
-    return [f"results/questions/{wildcards.task}/checked.json", *vocabularies]
 
 
 def sampler_manifest(wildcards):

@@ -3,7 +3,6 @@ use rule sample_teacher as predict with:
     input:
         questions="results/questions/{task}/{split}.jsonl",
         exemplars="results/questions/{task}/exemplars.jsonl",
-        checked=ancient(checks_before_sampling),
         manifest=answering_manifest,
     output:
         completions="results/predictions/{task}/{split}/{setup}/{recipe}/{model}/seed{seed}/predictions.jsonl",

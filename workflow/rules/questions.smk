@@ -11,6 +11,7 @@ rule questions:
         provenance="results/questions/{task}/provenance.json",
     log:
         "logs/questions/{task}.log",
+    priority: 50
     conda:
         "../../envs/analysis.yaml"
     params:
@@ -21,7 +22,7 @@ rule questions:
         "../scripts/questions.py"
 
 
-# Gold answers pass their own graders. Sampling waits for this, but does not depend on its age: see docs/decisions.md.
+# Gold answers pass their own graders. Verification depends on it; its priority lets it run before anything is sampled.
 rule check_task:
     input:
         splits=expand("results/questions/{{task}}/{split}.jsonl", split=["train", "dev", "test"]),
@@ -32,6 +33,7 @@ rule check_task:
         provenance="results/questions/{task}/checked.provenance.json",
     log:
         "logs/check_task/{task}.log",
+    priority: 100
     conda:
         "../../envs/analysis.yaml"
     params:

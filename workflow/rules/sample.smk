@@ -3,7 +3,6 @@ rule sample_teacher:
     input:
         questions="results/questions/{task}/{split}.jsonl",
         exemplars="results/questions/{task}/exemplars.jsonl",
-        checked=ancient(checks_before_sampling),
         manifest=sampler_manifest,
     output:
         completions="results/completions/{task}/{split}/{sampler}/completions.jsonl",
@@ -33,7 +32,6 @@ use rule sample_teacher as sample_mentor with:
     input:
         questions="results/questions/{task}/{split}.jsonl",
         exemplars="results/questions/{task}/exemplars.jsonl",
-        checked=ancient(checks_before_sampling),
         manifest="results/models/{task}/{setup}/{recipe}/{model}/seed{seed}/manifest.json",
     output:
         completions="results/completions/{task}/{split}/{sampler}/{setup}/{recipe}/{model}/seed{seed}/completions.jsonl",

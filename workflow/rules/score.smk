@@ -2,6 +2,7 @@
 rule score:
     input:
         questions="results/questions/{task}/{split}.jsonl",
+        checked="results/questions/{task}/checked.json",
         predictions="results/predictions/{task}/{split}/{setup}/{recipe}/{model}/seed{seed}/predictions.jsonl",
     output:
         graded="results/scores/{task}/{split}/{setup}/{recipe}/{model}/seed{seed}/graded.jsonl",

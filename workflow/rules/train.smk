@@ -5,6 +5,7 @@ rule train_student:
         base="results/base_models/{model}/manifest.json",
         mentor=soft_label_manifest,
         matched=matched_rows,
+        checked=vocabulary_check,
     output:
         folder=directory("results/models/{task}/{setup}/{recipe}/{model}/seed{seed}/model"),
         manifest="results/models/{task}/{setup}/{recipe}/{model}/seed{seed}/manifest.json",

@@ -2,6 +2,7 @@
 rule verify:
     input:
         questions="results/questions/{task}/{split}.jsonl",
+        checked="results/questions/{task}/checked.json",
         completions="results/completions/{task}/{split}/{sampler}/completions.jsonl",
     output:
         verdicts="results/verdicts/{task}/{split}/{sampler}/verdicts.jsonl",
@@ -23,6 +24,7 @@ rule verify:
 use rule verify as verify_mentor with:
     input:
         questions="results/questions/{task}/{split}.jsonl",
+        checked="results/questions/{task}/checked.json",
         completions="results/completions/{task}/{split}/{sampler}/{setup}/{recipe}/{model}/seed{seed}/completions.jsonl",
     output:
         verdicts="results/verdicts/{task}/{split}/{sampler}/{setup}/{recipe}/{model}/seed{seed}/verdicts.jsonl",

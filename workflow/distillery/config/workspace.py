@@ -93,16 +93,6 @@ class Workspace:
             )
         return named
 
-    def soft_label_pairs(self, task: str) -> list[tuple[str, str]]:
-        """(mentor, student) base models whose vocabularies must be one, in the run's tables on a task."""
-        pairs = set()
-        for name in self.settings.experiments:
-            setup = self.experiments[name].setup
-            for cell in self.cells(name):
-                if cell.task == task and self.recipe(cell.recipe, setup).objective.loss == "mentor-kd":
-                    pairs.add((self.mentor_model(cell.recipe, setup, cell.model), cell.model))
-        return sorted(pairs)
-
     def cells(self, experiment: str) -> Iterator[TableCell]:
         """Every cell of a table, in the order of the experiment file."""
         table = self.find("experiments", experiment)
