@@ -7,12 +7,17 @@ from pathlib import Path
 import pytest
 
 from distillery.answers import DEFAULT_GRADERS, grade
+from distillery.config.prompt import Prompt
+from distillery.config.recipe import Rows
 from distillery.config.task import Grader, Task
 from distillery.errors import UserError
+from distillery.prompts import Renderer
 from distillery.records import Completion, Outcome, Question
 from distillery.replay import fine_tune_cot_completions, fine_tune_cot_questions
+from distillery.rows import Sampled, compose
 from distillery.tasks.gold import random_guess
 from distillery.tasks.questions import build_task
+from distillery.verification import verify
 
 NUMBER = Grader(candidates="number", compare="number")
 STRING = DEFAULT_GRADERS["number"]["paper"]
@@ -144,13 +149,18 @@ def test_left_over_samples_of_another_experiment_are_read_only_on_request(releas
     assert len({completion.completion_id for completion in every}) == 792
 
 
-def test_cut_rationales_pass_the_published_filter_and_not_a_complete_one(released):
+@pytest.mark.parametrize(("truncated", "rows"), [("keep", 289), ("drop", 289 - 24)])
+def test_cut_rationales_pass_the_published_filter_and_are_dropped_by_default(released, truncated, rows):
     path = released("replay/fine-tune-cot/D_single_eq.json")
     asked = questions(released, "single_eq")["train"]
     completions = fine_tune_cot_completions(path, asked, "davinci")
-    kept = right(asked, completions, NUMBER)
-    assert sum(completion.finish_reason == "length" for _, completion in kept) == 24
-    assert len(right(asked, completions, NUMBER.model_copy(update={"complete": True}))) == 289 - 24
+    verdicts, _ = verify(completions, asked, {"paper": NUMBER}, None)
+    prompt = Prompt(prompt="p", input="{{ question }}", target="{{ rationale }} --> {{ answer }}")
+    source = Rows.model_validate({"from": "teacher", "grader": "paper", "truncated": truncated})
+    sampled = Sampled(completions, verdicts, Renderer(prompt, []), path)
+    composed, summary = compose(asked, {"teacher": source}, {"teacher": sampled}, Renderer(prompt, []), seed=1)
+    assert len(composed) == rows
+    assert summary["sources"]["teacher"]["looked_at"] == 356
 
 
 def test_a_file_under_the_name_of_another_data_set_is_refused(released, tmp_path):
