@@ -24,7 +24,7 @@ NEVER_IN_FILES = {
     # Written with [.] so that this file passes its own test.
     "host of a registry": r"pypi[.]org|pythonhosted[.]org|download[.]pytorch[.]org|registry[.]npmjs[.]"
     r"|deb[.]debian[.]org|(?:conda|repo)[.]anaconda[.]",
-    "path of one machine": r"(?<![\w.}>*])/(?:home|Users)/[a-z]\w*|/work/(?:main|shared)\b|/root/[.\w]",
+    "path of one machine": r"(?<![\w.}>*])/(?:home|Users)/[a-z]\w*|/root/[.\w]",
     "key or token": r"\bsk-[A-Za-z0-9_-]{20,}|\bhf_[A-Za-z0-9]{30,}|\bgh[pousr]_[A-Za-z0-9]{30,}|\bAKIA[0-9A-Z]{16}\b"
     r"|-----BEGIN [A-Z ]*PRIVATE KEY",
 }

@@ -69,14 +69,14 @@ class TrainSummary(BaseModel):
     total_tokens: int
     """Those and the prompts; no padding."""
     seconds: float
-    """Training time, over all sessions, without loading and saving."""
+    """Training time, over all tries, without loading and saving."""
     target_tokens_per_second: float
     final_loss: float
     """Mean of the last tenth of the steps, in nats per token."""
     loss_history: list[tuple[int, float]]
     """Last step of a stretch, and the mean loss over it."""
     resumed_from: int | None
-    """Step of the checkpoint that this session started from."""
+    """Step of the checkpoint that training went on from; None for one that was not interrupted."""
 
 
 def train_model(

@@ -59,7 +59,7 @@ class ObjectiveMixin(_Trainer):
         mentor: Frozen model of the same vocabulary, or None.
         order: Rows of each epoch.
         checkpoints: Folder of partial progress.
-        seconds_before: Training time of the sessions before this one.
+        seconds_before: Training time of the interrupted tries before this one.
     """
 
     def __init__(
@@ -153,7 +153,7 @@ class ObjectiveMixin(_Trainer):
         return [name for name, _ in model.named_parameters() if name not in undecayed]
 
     def seconds(self) -> float:
-        """Training time so far, over all sessions."""
+        """Training time so far, over all tries."""
         return self.seconds_before + time.monotonic() - self.started
 
     def _get_output_dir(self, trial: Any) -> str:
