@@ -17,17 +17,12 @@ SAMPLED = Series.of("m", {"temperature": 1.0, "top_p": 0.9, "top_k": 20, "max_ne
 GREEDY = Series.of("m", {"temperature": 0, "max_new_tokens": 6}, [])
 PROMPTS = [f"{'Long and longer. ' * (n % 3)}What is {n} + {n}?" for n in range(6)]
 
+needs_vllm = pytest.mark.skipif(importlib.util.find_spec("vllm") is None, reason="vLLM is not installed here")
 backends = pytest.mark.parametrize(
     "name",
     [
         "transformers",
-        pytest.param(
-            "vllm",
-            marks=[
-                pytest.mark.vllm,
-                pytest.mark.skipif(importlib.util.find_spec("vllm") is None, reason="vLLM is not installed here"),
-            ],
-        ),
+        pytest.param("vllm", marks=[pytest.mark.vllm, needs_vllm]),
     ],
 )
 
@@ -84,14 +79,15 @@ def test_stop_texts_end_a_completion_and_are_no_part_of_it(loaded, name):
 
 
 @pytest.mark.vllm
-@pytest.mark.skipif(importlib.util.find_spec("vllm") is None, reason="vLLM is not installed here")
+@needs_vllm
 def test_a_sample_does_not_depend_on_how_many_are_asked(loaded):
     few, many = ask(loaded("vllm"), SAMPLED, PROMPTS[:3], 2), ask(loaded("vllm"), SAMPLED, PROMPTS, 5)
     assert few == {key: many[key] for key in few}
 
 
+@pytest.mark.vllm
+@needs_vllm
 def test_a_prompt_that_does_not_fit_is_refused_before_anything_is_drawn(loaded):
-    pytest.importorskip("vllm")
     with pytest.raises(UserError, match="Show fewer exemplars"):
         ask(loaded("vllm"), GREEDY, ["word " * 20_000])
 

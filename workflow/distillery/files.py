@@ -47,6 +47,12 @@ def read_json(path: Path) -> dict:
         return json.load(text)
 
 
+def read_json_lines(path: Path) -> list[dict]:
+    """Read one JSON object a line, in the order of the file."""
+    with open(path, encoding="utf-8") as lines:  # str.splitlines would break at U+2028, which JSON may hold as it is
+        return [json.loads(line) for line in lines]
+
+
 def sha256_file(path: Path) -> str:
     """Hex SHA-256 of a file's bytes."""
     with open(path, "rb") as data:

@@ -143,8 +143,8 @@ def run(job: Job, main: Callable[..., object]) -> None:
     given = {name: paths for name, paths in job.inputs.items() if paths != [] or not _optional(main, name)}
     with claimed_gpus(job.gpus, installed_gpus()):
         main(**given, **outputs, **params, **extra)
-    if job.hash_inputs() != job.input_digests:
-        changed = [name for name, digests in job.hash_inputs().items() if digests != job.input_digests[name]]
+    changed = [name for name, digests in job.hash_inputs().items() if digests != job.input_digests[name]]
+    if changed:
         raise UserError(
             "changed while the job ran, so that its result belongs to no version of it",
             file=", ".join(str(path) for name in changed for path in _listed(job.inputs[name])),

@@ -1,11 +1,10 @@
 """Check that every gold answer of a task passes its own graders, before a model is asked anything."""
 
-import json
 from pathlib import Path
 from typing import Any
 
 from distillery.config.task import Task
-from distillery.files import write_json
+from distillery.files import read_json_lines, write_json
 from distillery.jobs import run_script
 from distillery.records import Question, read_records
 from distillery.tasks.gold import check_gold, random_guess
@@ -15,7 +14,7 @@ def main(splits: list[Path], test: Path, exemplars: Path, checked: Path, spec: d
     """Write what was checked, and what guessing would score on the test split (0 to 1; None for free text)."""
     task = Task.model_validate({"title": spec["task"], **spec})
     questions = [question for path in splits for question in read_records(path, Question)]
-    shown = [json.loads(line) for line in exemplars.read_text(encoding="utf-8").splitlines()]
+    shown = read_json_lines(exemplars)
     check_gold(task, questions, shown)
     guess = random_guess(task, read_records(test, Question))
     write_json(checked, {"questions": len(questions), "exemplars": len(shown), "random_guess": guess})

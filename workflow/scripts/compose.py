@@ -1,12 +1,11 @@
 """Compose the training rows of one recipe from gold answers and verified completions."""
 
-import json
 from pathlib import Path
 from typing import Any
 
 from distillery.config.prompt import Prompt
 from distillery.config.recipe import Rows
-from distillery.files import write_json
+from distillery.files import read_json_lines, write_json
 from distillery.jobs import run_script
 from distillery.prompts import Renderer
 from distillery.records import Completion, Question, Verdict, read_records, write_records
@@ -33,7 +32,7 @@ def main(
         sampled: Source name -> prompt section of its sampler.
         prompt: The student's prompt section.
     """
-    shown = [json.loads(line) for line in exemplars.read_text(encoding="utf-8").splitlines()]
+    shown = read_json_lines(exemplars)
     files = zip(sorted(sampled), completions, verdicts, strict=True)
     given = {
         name: Sampled(

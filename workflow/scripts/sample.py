@@ -1,11 +1,10 @@
 """Sample a model on the questions of one split, through the completion store."""
 
-import json
 import logging
 from pathlib import Path
 from typing import Any
 
-from distillery.files import write_json
+from distillery.files import read_json_lines, write_json
 from distillery.jobs import run_script
 from distillery.manifest import read_manifest
 from distillery.records import Question, read_records, write_records
@@ -27,7 +26,7 @@ def main(
     """Write one completion record for each question and sample index, and a summary of them."""
     model = read_manifest(manifest)
     asker = Asker(manifest.parent / "model", model.identity, model.architecture, CompletionStore())
-    shown = [json.loads(line) for line in exemplars.read_text(encoding="utf-8").splitlines()]
+    shown = read_json_lines(exemplars)
     drawn, counts = sample(read_records(questions, Question), shown, spec, asker, sampler=sampler)
     write_records(completions, drawn)
     write_json(summary, counts)

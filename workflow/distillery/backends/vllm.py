@@ -80,9 +80,8 @@ class VllmBackend:
         if not torch.cuda.is_available():
             os.environ.setdefault("VLLM_CPU_KVCACHE_SPACE", str(CPU_CACHE_GIB))
             if torch.get_num_threads() < (os.cpu_count() or 1):
-                os.environ.setdefault(
-                    "VLLM_CPU_OMP_THREADS_BIND", "nobind"
-                )  # a job with fewer threads shares the machine
+                # A job with fewer threads than the machine has cores shares it: the system places them.
+                os.environ.setdefault("VLLM_CPU_OMP_THREADS_BIND", "nobind")
         self._engine = None
         self._room = min(self._context, -(-tokens // 256) * 256)
         arguments: dict[str, Any] = {

@@ -174,14 +174,12 @@ def _experiments(workspace: "Workspace") -> Iterator[UserError]:
         yield from _named(workspace, "setups", experiment.setup, file, "setup")
         for task in experiment.tasks:
             yield from _named(workspace, "tasks", task, file, "tasks")
-        for model in [*experiment.students, *(model for arm in experiment.arms for model in arm.models or [])]:
+        models = [*experiment.students, *(model for arm in experiment.arms for model in arm.models or [])]
+        for model in models:
             yield from _named(workspace, "models", model, file, "students and arms.models")
         setup = workspace.setups.get(experiment.setup)
-        known_models = all(
-            model in workspace.models
-            for model in [*experiment.students, *(m for arm in experiment.arms for m in arm.models or [])]
-        )
-        if setup is None or not known_models or any(task not in workspace.tasks for task in experiment.tasks):
+        known = all(model in workspace.models for model in models)
+        if setup is None or not known or any(task not in workspace.tasks for task in experiment.tasks):
             continue
         for cell in workspace.cells(name):
             yield from _cell(workspace, experiment.setup, cell.recipe, cell.model, cell.task, file)
