@@ -48,6 +48,10 @@ include: "workflow/rules/score.smk"
 include: "workflow/rules/tables.smk"
 
 
+onstart:
+    hold_folder()
+
+
 rule all:
     default_target: True
     input:

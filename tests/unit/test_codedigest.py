@@ -49,7 +49,7 @@ def library(tmp_path, monkeypatch):
 
 
 def digest(library: Path, stage: str) -> str:
-    for cached in (codedigest._closure, codedigest._imports, codedigest.tree_digest):
+    for cached in (codedigest._closure, codedigest._source, codedigest._module_file):
         cached.cache_clear()
     return codedigest.code_digest(library.parent / "scripts" / f"{stage}.py")
 

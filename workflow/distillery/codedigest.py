@@ -13,15 +13,23 @@ import hashlib
 from collections.abc import Iterable
 from importlib import metadata
 from pathlib import Path
+from typing import NamedTuple
 
 LIBRARY = Path(__file__).parent
+
+SCRIPTS = LIBRARY.parent / "scripts"
 
 NEUTRAL = {
     "distillery",  # the package's docstring and version
     "distillery.errors",  # messages to people
     "distillery.files",  # atomic writing and digests of files
     "distillery.devices",  # which GPU
-    "distillery.jobs",  # runs stages, writes provenance
+    "distillery.job",  # what a job is
+    "distillery.running",  # runs it
+    "distillery.provenance",  # writes where a result comes from
+    "distillery.cache",  # keeps results
+    "distillery.locks",  # who works at what
+    "distillery.budget",  # stops a run that has spent enough
     "distillery.logs",  # logging
     "distillery.codedigest",  # this module
     "distillery.store",  # keeps completions; the keys are made in distillery.requests
@@ -44,24 +52,33 @@ def closure(script: Path) -> list[Path]:
 
 @functools.cache
 def _closure(script: str) -> tuple[str, ...]:
-    found: set[Path] = {Path(script)}
-    todo = [Path(script)]
+    found = {script}
+    todo = [script]
     while todo:
-        for module in _imports(todo.pop()):
+        for module in _source(todo.pop()).imports:
             path = _module_file(module)
             if path is not None and path not in found:
                 found.add(path)
                 todo.append(path)
-    return tuple(sorted(str(path) for path in found))
+    return tuple(sorted(found))
 
 
 def code_digest(script: Path) -> str:
     """Hex digest (32 digits) of the syntax trees in the closure of `script`."""
     total = hashlib.sha256()
     for path in closure(script):
-        name = path.relative_to(LIBRARY) if path.is_relative_to(LIBRARY) else path.name
-        total.update(f"{name}={tree_digest(str(path))}\n".encode())
+        total.update(f"{_shown(path)}={_source(str(path)).digest}\n".encode())
     return total.hexdigest()[:32]
+
+
+def module_digests(stage: str) -> dict[str, str]:
+    """File -> digest (16 digits) of each part of a stage's closure: which one changed, when its digest has."""
+    script = SCRIPTS / f"{stage}.py"
+    return {_shown(path): _source(str(path)).digest[:16] for path in closure(script)} if script.exists() else {}
+
+
+def _shown(path: Path) -> str:
+    return path.relative_to(LIBRARY).as_posix() if path.is_relative_to(LIBRARY) else path.name
 
 
 def library_versions(stage: str) -> dict[str, str]:
@@ -75,14 +92,21 @@ def library_versions(stage: str) -> dict[str, str]:
     return versions
 
 
+class _Source(NamedTuple):
+    """What one file's text says, read once: a digest of its syntax tree, and the library modules that it imports."""
+
+    digest: str
+    imports: tuple[str, ...]
+
+
 @functools.cache
-def tree_digest(path: str) -> str:
-    """Digest of one file's syntax tree, without comments, docstrings and positions."""
-    tree = _parse(path)
+def _source(path: str) -> _Source:
+    tree = ast.parse(Path(path).read_bytes(), filename=path)
+    imports = _imports(tree)
     for node in ast.walk(tree):
         if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
             node.body = [part for part in node.body if not _is_bare_text(part)] or [ast.Pass()]
-    return hashlib.sha256(ast.dump(tree).encode()).hexdigest()
+    return _Source(hashlib.sha256(ast.dump(tree).encode()).hexdigest(), imports)
 
 
 def _is_bare_text(node: ast.stmt) -> bool:
@@ -90,15 +114,10 @@ def _is_bare_text(node: ast.stmt) -> bool:
     return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)
 
 
-def _parse(path: str) -> ast.Module:
-    return ast.parse(Path(path).read_bytes(), filename=path)
-
-
-@functools.cache
-def _imports(path: Path) -> tuple[str, ...]:
+def _imports(tree: ast.Module) -> tuple[str, ...]:
     """Names of library modules that a file imports anywhere but under TYPE_CHECKING."""
     names: set[str] = set()
-    for node in _executed(_parse(str(path))):
+    for node in _executed(tree):
         if isinstance(node, ast.Import):
             names.update(alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
@@ -125,9 +144,10 @@ def _is_neutral(module: str) -> bool:
     return module in NEUTRAL or module.startswith("distillery.config.")
 
 
-def _module_file(module: str) -> Path | None:
+@functools.cache
+def _module_file(module: str) -> str | None:
     base = LIBRARY.joinpath(*module.split(".")[1:])
     for candidate in (base.with_suffix(".py"), base / "__init__.py"):
         if candidate.is_file():
-            return candidate
+            return str(candidate)
     return None

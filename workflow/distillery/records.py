@@ -12,7 +12,6 @@ the wave of recomputation behind it. Files appear whole or not at all (`distille
 """
 
 import itertools
-import json
 from collections.abc import Iterable, Iterator
 from enum import StrEnum
 from pathlib import Path
@@ -20,6 +19,7 @@ from typing import Any, ClassVar, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from distillery.canonical import canonical_json
 from distillery.errors import UserError
 from distillery.files import atomic_open
 
@@ -124,11 +124,6 @@ class GradedPrediction(Record):
     completion_tokens: int
     outcomes: dict[str, Outcome]
     answers: dict[str, str | None]
-
-
-def canonical_json(value: object) -> str:
-    """JSON with sorted keys, no spaces to spare and text as UTF-8: the form of every record and of every digest."""
-    return json.dumps(value, sort_keys=True, ensure_ascii=False, separators=(", ", ": "), allow_nan=False)
 
 
 def write_records(path: Path, records: Iterable[Record]) -> int:

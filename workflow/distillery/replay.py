@@ -17,9 +17,10 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
+from distillery.canonical import canonical_json
 from distillery.errors import UserError
 from distillery.files import read_json
-from distillery.records import Completion, FinishReason, Question, Split, canonical_json
+from distillery.records import Completion, FinishReason, Question, Split
 
 Samples = Literal["greedy", "all"]
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from distillery.records import canonical_json
+from distillery.canonical import digest_of
 
 STORE_FORMAT = 1
 """Raised when the meaning of a key changes: old completions are then asked anew."""
@@ -59,7 +59,7 @@ class Series:
     @cached_property
     def digest(self) -> str:
         """Hex digest, 32 digits."""
-        return hashlib.sha256(canonical_json(self.describe()).encode()).hexdigest()[:32]
+        return digest_of(self.describe())
 
 
 @dataclass(frozen=True, slots=True)

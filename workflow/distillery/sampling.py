@@ -4,6 +4,7 @@ What the store has is not asked again; when it has all, no model is loaded. What
 it comes, so that a killed job loses at most the unit in flight.
 """
 
+import contextlib
 import logging
 import time
 from collections import Counter
@@ -14,6 +15,7 @@ from typing import Any
 from tqdm import tqdm
 
 from distillery.backends import Asked, Backend, open_backend
+from distillery.budget import Budget
 from distillery.config.prompt import Prompt
 from distillery.prompts import Renderer
 from distillery.records import Completion, Question
@@ -34,6 +36,7 @@ class Asker:
 
     def __init__(self, folder: Path, identity: str, architecture: str, store: CompletionStore) -> None:
         self.folder, self.identity, self.architecture, self.store = folder, identity, architecture, store
+        self.budget = Budget.from_environment()
         self.asked = self.drawn = self.tokens = 0
         self.seconds = 0.0
         self._backend: Backend | None = None
@@ -57,15 +60,19 @@ class Asker:
         return [found[key] for key in keys]
 
     def _draw(self, missing: Mapping[str, Asked], series: Series, what: str) -> dict[str, Stored]:
+        allowed = self.budget.samples_left(len(missing))
+        if not allowed:
+            raise self.budget.refusal(what, 0, len(missing))
         if self._backend is None:
             self._backend = open_backend(self.folder, self.architecture)
         drawn: dict[str, Stored] = {}
         start = time.monotonic()
         with (
             self.store.writer(series) as writer,
+            contextlib.closing(self.budget),
             tqdm(total=len(missing), desc=what, unit="completion", mininterval=2) as bar,
         ):
-            for one in self._backend.generate(list(missing.values()), series):
+            for one in self._backend.generate(list(missing.values())[:allowed], series):
                 request = missing[one.key].request
                 drawn[one.key] = Stored(
                     key=one.key,
@@ -78,12 +85,25 @@ class Asker:
                 )
                 writer.add(drawn[one.key])
                 self.tokens += one.completion_tokens
+                self.budget.note(samples=1, tokens=one.completion_tokens, money=0.0)
                 bar.update()
+                if self.budget.exhausted and len(drawn) < len(missing):
+                    raise self.budget.refusal(what, len(drawn), len(missing))
         self.seconds += time.monotonic() - start
         self.drawn += len(drawn)
         if drawn.keys() != missing.keys():
             raise RuntimeError(f"{what}: the backend gave {len(drawn)} completions for {len(missing)} requests")
         return drawn
+
+    @property
+    def work(self) -> dict[str, Any]:
+        """What sampling has cost, as plain counts."""
+        return {
+            "asked": self.asked,
+            "drawn": self.drawn,
+            "completion_tokens": self.tokens,
+            "seconds": round(self.seconds, 2),
+        }
 
 
 def sample(

@@ -15,8 +15,8 @@ from pathlib import Path
 from jinja2 import Environment
 from markupsafe import Markup
 
+from distillery.canonical import canonical_json
 from distillery.files import atomic_open
-from distillery.records import canonical_json
 from distillery.tables import Row, Table
 
 # A runaway completion must not make the page unreadable; the predictions file has it in full.

@@ -2,6 +2,7 @@
 rule base_model:
     input:
         parent=parent_manifest,
+        files=local_model_files,
     output:
         folder=directory("results/base_models/{model}/model"),
         manifest="results/base_models/{model}/manifest.json",

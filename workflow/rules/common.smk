@@ -1,7 +1,9 @@
 # The checked workspace, and every function that rules ask: which file, which parameters.
+import json
 import os
 import re
 import sys
+from datetime import UTC, datetime
 from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
@@ -12,15 +14,29 @@ sys.path.insert(0, LIBRARY)
 os.environ.update(PYTHONPATH=os.pathsep.join(filter(None, [LIBRARY, os.environ.get("PYTHONPATH")])))
 
 from distillery.answers import graders_of
+from distillery.budget import LIMITS_VARIABLE, RUN_VARIABLE
 from distillery.codedigest import code_digest, library_versions
 from distillery.config.base import plain
 from distillery.config.load import load_workspace
 from distillery.errors import UserError
+from distillery.locks import hold_for_life
 
 try:
     workspace = load_workspace(config)
 except UserError as error:
     raise WorkflowError(f"The configuration has faults:\n{error}") from None
+
+
+# What a run may spend is no part of what it makes: its jobs are told through the environment.
+os.environ.setdefault(RUN_VARIABLE, f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{os.getpid()}")
+os.environ[LIMITS_VARIABLE] = json.dumps(plain(workspace.settings.budget))
+
+
+def hold_folder():
+    """Refuse to run beside another run in this folder; unlike Snakemake's own lock, this one dies with its owner."""
+    holder = hold_for_life(Path(".snakemake", "distillery.lock"))
+    if holder:
+        raise WorkflowError(f"Another run is at work in this folder: {holder}. Wait for it, or end it.")
 
 
 def any_of(names):
@@ -72,6 +88,12 @@ def parent_manifest(wildcards):
     """The whole model that a pruned one is cut from."""
     parent = workspace.parent(wildcards.model)
     return base_manifest(parent) if parent else []
+
+
+def local_model_files(wildcards):
+    """What a model on this disk is read from: its files may change, where pinned revisions and digests cannot."""
+    model = workspace.models[wildcards.model]
+    return sorted(str(file) for file in Path(model.path).rglob("*") if file.is_file()) if model.kind == "local" else []
 
 
 def trained_manifest(task, setup, recipe, model, seed):

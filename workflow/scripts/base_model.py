@@ -4,16 +4,28 @@ import os
 from pathlib import Path
 from typing import Any
 
-from pydantic import TypeAdapter
-
-from distillery.config.model import Model
-from distillery.files import write_json
-from distillery.jobs import run_script
-from distillery.models import prepare_model
+from distillery.running import run_script
 
 
-def main(folder: Path, manifest: Path, spec: dict[str, Any], name: str, parent: Path | None = None) -> None:
-    """Write the model folder and its manifest beside it; `parent` is the manifest of the model that it is cut from."""
+def main(
+    folder: Path,
+    manifest: Path,
+    spec: dict[str, Any],
+    name: str,
+    parent: Path | None = None,
+    files: list[Path] | None = None,
+) -> None:
+    """Write the model folder and its manifest beside it.
+
+    Args:
+        parent: Manifest of the model that it is cut from. `files`: what a local model is read from.
+    """
+    from pydantic import TypeAdapter
+
+    from distillery.config.model import Model
+    from distillery.files import write_json
+    from distillery.models import prepare_model
+
     made = prepare_model(
         TypeAdapter(Model).validate_python(spec),
         folder,

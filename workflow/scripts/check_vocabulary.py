@@ -2,13 +2,14 @@
 
 from pathlib import Path
 
-from distillery.files import write_json
-from distillery.jobs import run_script
-from distillery.manifest import read_manifest, same_vocabulary
+from distillery.running import run_script
 
 
 def main(mentor: Path, student: Path, same: Path) -> None:
     """Write the vocabulary that both share."""
+    from distillery.files import write_json
+    from distillery.manifest import read_manifest, same_vocabulary
+
     teacher, learner = read_manifest(mentor), read_manifest(student)
     same_vocabulary(teacher, learner)
     write_json(same, learner.vocabulary.model_dump(mode="json"))

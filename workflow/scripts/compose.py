@@ -3,13 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from distillery.config.prompt import Prompt
-from distillery.config.recipe import Rows
-from distillery.files import read_json_lines, write_json
-from distillery.jobs import run_script
-from distillery.prompts import Renderer
-from distillery.records import Completion, Question, Verdict, read_records, write_records
-from distillery.rows import Sampled, compose
+from distillery.running import run_script
 
 
 def main(
@@ -32,6 +26,13 @@ def main(
         sampled: Source name -> prompt section of its sampler.
         prompt: The student's prompt section.
     """
+    from distillery.config.prompt import Prompt
+    from distillery.config.recipe import Rows
+    from distillery.files import read_json_lines, write_json
+    from distillery.prompts import Renderer
+    from distillery.records import Completion, Question, Verdict, read_records, write_records
+    from distillery.rows import Sampled, compose
+
     shown = read_json_lines(exemplars)
     files = zip(sorted(sampled), completions, verdicts, strict=True)
     given = {

@@ -3,11 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from distillery.config.task import Task
-from distillery.files import atomic_open, write_json
-from distillery.jobs import run_script
-from distillery.records import canonical_json, write_records
-from distillery.tasks.questions import build_task, summarise
+from distillery.running import run_script
 
 
 def main(
@@ -20,6 +16,12 @@ def main(
     files: list[Path] | None = None,
 ) -> None:
     """Write the splits, the exemplars and a summary of the task in `spec`; `files` are its local sources."""
+    from distillery.canonical import canonical_json
+    from distillery.config.task import Task
+    from distillery.files import atomic_open, write_json
+    from distillery.records import write_records
+    from distillery.tasks.questions import build_task, summarise
+
     task = Task.model_validate({"title": spec["task"], **spec})  # titles are for tables: a new one makes nothing stale
     made = build_task(task)
     for path, questions in ((train, made.train), (dev, made.dev), (test, made.test)):

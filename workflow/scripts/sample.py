@@ -4,12 +4,7 @@ import logging
 from pathlib import Path
 from typing import Any
 
-from distillery.files import read_json_lines, write_json
-from distillery.jobs import run_script
-from distillery.manifest import read_manifest
-from distillery.records import Question, read_records, write_records
-from distillery.sampling import Asker, sample
-from distillery.store import CompletionStore
+from distillery.running import run_script
 
 logger = logging.getLogger("distillery.sample")
 
@@ -22,8 +17,14 @@ def main(
     summary: Path,
     spec: dict[str, Any],
     sampler: str,
-) -> None:
+) -> dict[str, Any]:
     """Write one completion record for each question and sample index, and a summary of them."""
+    from distillery.files import read_json_lines, write_json
+    from distillery.manifest import read_manifest
+    from distillery.records import Question, read_records, write_records
+    from distillery.sampling import Asker, sample
+    from distillery.store import CompletionStore
+
     model = read_manifest(manifest)
     asker = Asker(manifest.parent / "model", model.identity, model.architecture, CompletionStore())
     shown = read_json_lines(exemplars)
@@ -35,6 +36,7 @@ def main(
         "%d requests: %d from the store, %d drawn, %d tokens in %.0f s (%.0f tokens/s)",
         asker.asked, asker.asked - asker.drawn, asker.drawn, asker.tokens, asker.seconds, speed,
     )  # fmt: skip
+    return {**asker.work, "parameters": model.parameters}
 
 
 run_script("sample", main, globals())

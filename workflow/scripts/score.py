@@ -3,17 +3,18 @@
 from pathlib import Path
 from typing import Any
 
-from distillery.config.task import Grader
-from distillery.files import write_json
-from distillery.jobs import run_script
-from distillery.records import Completion, Question, read_records, write_records
-from distillery.scoring import score
+from distillery.running import run_script
 
 
 def main(
     questions: Path, predictions: Path, graded: Path, scores: Path, graders: dict[str, Any], delimiter: str | None
 ) -> None:
     """Write the graded predictions, one a question, and the scores of every grader."""
+    from distillery.config.task import Grader
+    from distillery.files import write_json
+    from distillery.records import Completion, Question, read_records, write_records
+    from distillery.scoring import score
+
     rows, summary = score(
         read_records(predictions, Completion),
         read_records(questions, Question),

@@ -3,11 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from distillery.config.experiment import Experiment
-from distillery.figures import draw, save_figure
-from distillery.jobs import run_script
-from distillery.table_writers import write_csv, write_html, write_markdown
-from distillery.tables import Cell, build_table
+from distillery.running import run_script
 
 
 def main(
@@ -27,6 +23,11 @@ def main(
     Args:
         cells: One `Cell` section for each score, in the order of the experiment file; they name the other inputs.
     """
+    from distillery.config.experiment import Experiment
+    from distillery.figures import draw, save_figure
+    from distillery.table_writers import write_csv, write_html, write_markdown
+    from distillery.tables import Cell, build_table
+
     table = build_table(Experiment.model_validate(experiment), [Cell.model_validate(cell) for cell in cells])
     write_markdown(table, markdown)
     write_csv(table, csv)

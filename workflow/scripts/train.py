@@ -4,13 +4,7 @@ import math
 from pathlib import Path
 from typing import Any
 
-from pydantic import TypeAdapter
-
-from distillery.config.recipe import Objective, Train
-from distillery.files import sha256_file, write_json
-from distillery.jobs import run_script
-from distillery.manifest import Training, describe_model, read_manifest, same_vocabulary
-from distillery.records import TrainingRow, read_records
+from distillery.running import run_script
 
 
 def main(
@@ -26,7 +20,7 @@ def main(
     progress: Path,
     mentor: Path | None = None,
     matched: Path | None = None,
-) -> None:
+) -> dict[str, Any]:
     """Write the trained model's folder, its manifest and the course of the training.
 
     Args:
@@ -34,6 +28,13 @@ def main(
         matched: Rows of another recipe: this training makes as many updates as that one would.
         progress: Where checkpoints lie; a training that finds some goes on from the last.
     """
+    from pydantic import TypeAdapter
+
+    from distillery.config.recipe import Objective, Train
+    from distillery.files import sha256_file, write_json
+    from distillery.manifest import Training, describe_model, read_manifest, same_vocabulary
+    from distillery.records import TrainingRow, read_records
+
     started_from = read_manifest(base)
     how = Train.model_validate(train)
     if mentor is not None:
@@ -68,6 +69,12 @@ def main(
     write_json(manifest, made.model_dump(mode="json"))
     device = "gpu" if torch.cuda.is_available() else "cpu"
     write_json(summary, {"train_seconds": course.seconds, "device": device, **course.model_dump(mode="json")})
+    return {
+        "tokens": course.total_tokens,
+        "steps": course.steps,
+        "seconds": round(course.seconds, 2),
+        "parameters": started_from.parameters,
+    }
 
 
 run_script("train", main, globals())

@@ -3,17 +3,18 @@
 from pathlib import Path
 from typing import Any
 
-from distillery.config.task import Grader
-from distillery.files import write_json
-from distillery.jobs import run_script
-from distillery.records import Completion, Question, read_records, write_records
-from distillery.verification import verify
+from distillery.running import run_script
 
 
 def main(
     questions: Path, completions: Path, verdicts: Path, summary: Path, graders: dict[str, Any], delimiter: str | None
 ) -> None:
     """Write one verdict record for each completion and grader, and the yield per grader."""
+    from distillery.config.task import Grader
+    from distillery.files import write_json
+    from distillery.records import Completion, Question, read_records, write_records
+    from distillery.verification import verify
+
     judged, counts = verify(
         read_records(completions, Completion),
         read_records(questions, Question),

@@ -69,6 +69,14 @@ class Experiment(Section):
     figure: Figure = Figure()
 
 
+class Budget(Section):
+    """What one run may spend on sampling. A spent budget stops the run; what was drawn is kept."""
+
+    samples: int | None = Field(None, ge=0, description="Completions drawn; those in the store cost nothing.")
+    tokens: int | None = Field(None, ge=0, description="Tokens generated.")
+    money: float | None = Field(None, ge=0, description="In the unit of the prices in models.yaml.")
+
+
 class Settings(Section):
     """`config/config.yaml`."""
 
@@ -76,3 +84,4 @@ class Settings(Section):
     overrides: dict[str, Any] = Field(
         {}, description="Declared settings changed for this run: `tasks.arithmetic.sizes.train: 40`."
     )
+    budget: Budget = Budget()

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from distillery.errors import UserError
 from distillery.files import atomic_open, sha256_file, write_json
-from distillery.jobs import Job, job_of_record, run
+from distillery.job import Job, job_of_record
+from distillery.running import run
 
 
 @pytest.fixture

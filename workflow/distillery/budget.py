@@ -1,0 +1,96 @@
+"""What one run of the workflow may spend on samples, and what it has spent.
+
+The limits come from the settings (`budget:`), the jobs of a run share a ledger (one line for each note, appended), and
+a job that finds the budget spent stops cleanly: all that was drawn is in the store, and the next run goes on from it.
+Jobs that draw at the same time learn of each other's spending with a delay of a second: a limit can be passed by what
+is in flight.
+"""
+
+import json
+import os
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+from distillery.errors import UserError
+
+LIMITS_VARIABLE = "DISTILLERY_BUDGET"
+RUN_VARIABLE = "DISTILLERY_RUN"
+KINDS = ("samples", "tokens", "money")
+NOTE_SECONDS = 1.0
+
+
+class Budget:
+    """Limits and the ledger of one run.
+
+    Args:
+        limits: Kind (`samples`; generated `tokens`; `money` in the unit of the models' prices) -> most that may be spent.
+        ledger: File that the jobs of the run share.
+    """
+
+    def __init__(self, limits: Mapping[str, float], ledger: Path) -> None:
+        self.limits = dict(limits)
+        self.ledger = ledger
+        self._waiting = dict.fromkeys(KINDS, 0.0)
+        self._noted = time.monotonic()
+        self._known = self._read() if self.limits else dict.fromkeys(KINDS, 0.0)
+
+    @classmethod
+    def from_environment(cls) -> "Budget":
+        """The budget of the run that this job belongs to; without limits where none are set."""
+        told = json.loads(os.environ.get(LIMITS_VARIABLE) or "{}")
+        limits = {kind: told[kind] for kind in KINDS if told.get(kind) is not None}
+        run = os.environ.get(RUN_VARIABLE) or f"by-hand-{os.getpid()}"
+        return cls(limits, Path(os.environ.get("DISTILLERY_WORK", "work")) / "ledger" / f"{run}.jsonl")
+
+    def note(self, *, samples: int, tokens: int, money: float) -> None:
+        """Add to what is spent; other jobs see it after a second, or at `close`."""
+        for kind, amount in zip(KINDS, (samples, tokens, money), strict=True):
+            self._waiting[kind] += amount
+        if self.limits and time.monotonic() - self._noted >= NOTE_SECONDS:
+            self.close()
+
+    def close(self) -> None:
+        """Write what was noted."""
+        if self.limits and any(self._waiting.values()):
+            self.ledger.parent.mkdir(parents=True, exist_ok=True)
+            with open(self.ledger, "a", encoding="utf-8") as ledger:
+                ledger.write(json.dumps(self._waiting) + "\n")
+            self._waiting = dict.fromkeys(KINDS, 0.0)
+        self._noted = time.monotonic()
+        self._known = self._read() if self.limits else self._known
+
+    def _read(self) -> dict[str, float]:
+        total = dict.fromkeys(KINDS, 0.0)
+        if self.ledger.exists():
+            for line in self.ledger.read_text(encoding="utf-8").splitlines():
+                for kind, amount in json.loads(line).items():
+                    total[kind] += amount
+        return total
+
+    @property
+    def spent(self) -> dict[str, float]:
+        return {kind: self._known[kind] + self._waiting[kind] for kind in KINDS}
+
+    def samples_left(self, wanted: int) -> int:
+        """How many of the wanted samples may still be drawn."""
+        if self.exhausted:
+            return 0
+        limit = self.limits.get("samples")
+        return wanted if limit is None else max(0, min(wanted, int(limit - self.spent["samples"])))
+
+    @property
+    def exhausted(self) -> str | None:
+        """The kind of limit that is reached, or None."""
+        return next((kind for kind, limit in self.limits.items() if self.spent[kind] >= limit), None)
+
+    def refusal(self, what: str, drawn: int, missing: int) -> UserError:
+        """The error that stops a job: what is there, what is missing, what to do."""
+        kind = self.exhausted or "samples"
+        return UserError(
+            f"the budget of this run is spent: {self.spent[kind]:g} of {self.limits[kind]:g} {kind}. {what}: "
+            f"{drawn} samples were drawn now and are in the store, {missing - drawn} are missing",
+            key=f"budget.{kind}",
+            value=self.limits[kind],
+            remedy="Run again with a larger budget, or with the same: each run has a budget of its own",
+        )
