@@ -115,7 +115,7 @@ def lookup() -> Iterator[Figure]:
         keys = [Request(f"question {n}", 0).key(series) for n in range(100_000)]
         with store.writer(series) as writer:
             for n, key in enumerate(keys):
-                writer.add(Stored(key, f"question {n}", 0, "an answer of some length " * 4, "stop", 9, 9))
+                writer.add(f"question {n}", Stored(key, 0, "an answer of some length " * 4, "stop", 9, 9))
 
         def ours() -> float:
             start = time.perf_counter()

@@ -10,11 +10,12 @@ from hypothesis import strategies as st
 from distillery.requests import Request, Series, seed_of
 from distillery.store import CompletionStore, Stored
 
+PROMPT = "2 + 2?"
 SERIES = Series(model="weights:abc", temperature=0.7, top_p=1.0, top_k=0, max_new_tokens=8)
 
 
 def stored(key: str, text: str = "four") -> Stored:
-    return Stored(key, "2 + 2?", 0, text, "stop", 3, 1)
+    return Stored(key, 0, text, "stop", 3, 1)
 
 
 def keys(count: int, salt: str = "") -> list[str]:
@@ -29,7 +30,7 @@ def store(tmp_path):
 def test_what_was_written_is_found_by_key_and_nothing_else_is(store):
     wanted, other = keys(2)
     with store.writer(SERIES) as writer:
-        writer.add(stored(wanted))
+        writer.add(PROMPT, stored(wanted))
     assert store.find(SERIES, {wanted, other}) == {wanted: stored(wanted)}
     assert store.find(replace(SERIES, temperature=0.8), {wanted}) == {}
 
@@ -37,9 +38,9 @@ def test_what_was_written_is_found_by_key_and_nothing_else_is(store):
 def test_a_killed_writer_keeps_what_it_flushed(store):
     done, lost = keys(2)
     writer = store.writer(SERIES).__enter__()
-    writer.add(stored(done))
+    writer.add(PROMPT, stored(done))
     writer.flush()
-    writer.add(stored(lost))  # the process dies here: no exit, no flush
+    writer.add(PROMPT, stored(lost))  # the process dies here: no exit, no flush
     assert set(store.find(SERIES, {done, lost})) == {done}
 
 
@@ -48,7 +49,7 @@ def test_an_exception_while_sampling_loses_nothing_that_was_added(store):
 
     def sample() -> None:
         with store.writer(SERIES) as writer:
-            writer.add(stored(key))
+            writer.add(PROMPT, stored(key))
             raise RuntimeError("out of memory")
 
     with pytest.raises(RuntimeError):
@@ -61,8 +62,8 @@ def test_an_exception_while_sampling_loses_nothing_that_was_added(store):
 )
 def test_a_torn_or_changed_unit_is_reported_and_skipped_and_the_others_are_read(store, tmp_path, damage, caplog):
     whole, broken = keys(2)
-    store.write_unit(SERIES, [stored(whole)])
-    name = store.write_unit(SERIES, [stored(broken)])
+    store.write_unit(SERIES, [(PROMPT, stored(whole))])
+    name = store.write_unit(SERIES, [(PROMPT, stored(broken))])
     with open(name, "rb") as unit:
         data = unit.read()
     with open(name, "wb") as unit:
@@ -73,8 +74,8 @@ def test_a_torn_or_changed_unit_is_reported_and_skipped_and_the_others_are_read(
 
 def test_of_two_completions_of_one_key_the_first_written_counts(store):
     (key,) = keys(1)
-    store.write_unit(SERIES, [stored(key, "first")])
-    store.write_unit(SERIES, [stored(key, "second")])
+    store.write_unit(SERIES, [(PROMPT, stored(key, "first"))])
+    store.write_unit(SERIES, [(PROMPT, stored(key, "second"))])
     assert store.find(SERIES, {key})[key].text == "first"
 
 
@@ -82,7 +83,7 @@ def test_writers_at_the_same_time_do_not_disturb_each_other(store):
     def write(salt: str) -> None:
         with store.writer(SERIES) as writer:
             for key in keys(100, salt):
-                writer.add(stored(key, salt))
+                writer.add(PROMPT, stored(key, salt))
 
     writers = [threading.Thread(target=write, args=(str(number),)) for number in range(4)]
     for writer in writers:
@@ -97,7 +98,7 @@ def test_a_store_lies_wherever_fsspec_reaches():
     store = CompletionStore("memory://completions")
     (key,) = keys(1)
     with store.writer(SERIES) as writer:
-        writer.add(stored(key))
+        writer.add(PROMPT, stored(key))
     assert store.find(SERIES, {key}) == {key: stored(key)}
 
 

@@ -5,6 +5,7 @@ import re
 import shutil
 import subprocess
 import sys
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,6 +14,16 @@ import yaml
 
 REPOSITORY = Path(__file__).parents[2]
 TINY = Path(__file__).parent / "tiny"
+
+
+@dataclass(frozen=True)
+class Ran:
+    """What one run did: jobs by stage that were computed and that were restored, and samples that a model drew."""
+
+    computed: dict[str, int]
+    restored: dict[str, int]
+    drawn: int
+    output: str
 
 
 @dataclass
@@ -37,6 +48,17 @@ class Project:
             raise AssertionError(f"snakemake {' '.join(arguments)} failed:\n{done.stdout[-8000:]}")
         return done
 
+    def run(self, *targets: str, **environment: str) -> Ran:
+        """Run the workflow here and tell what was really computed."""
+        output = self.snakemake("--cores", "2", *targets, **environment).stdout
+        told = re.findall(r"distillery\.running: ([a-z_]+) (computed|restored)", output)
+        return Ran(
+            computed=dict(sorted(Counter(stage for stage, how in told if how == "computed").items())),
+            restored=dict(sorted(Counter(stage for stage, how in told if how == "restored").items())),
+            drawn=sum(map(int, re.findall(r"distillery\.sample: .* from the store, (\d+) drawn", output))),
+            output=output,
+        )
+
     def planned(self, *targets: str) -> dict[str, int]:
         """Rule -> number of jobs that a dry run plans; empty when there is nothing to be done."""
         told = self.snakemake("-n", "--quiet", "rules", "--cores", "2", *targets).stdout
@@ -51,6 +73,11 @@ class Project:
         text = path.read_text(encoding="utf-8")
         assert old in text, f"{file} does not hold {old!r}"
         path.write_text(text.replace(old, new), encoding="utf-8")
+
+    def moved(self, root: Path) -> "Project":
+        """The same project at another place."""
+        self.root.rename(root)
+        return Project(root)
 
     def records(self) -> dict[str, bytes]:
         """Every record file under results/, by path: what must be equal between two runs."""

@@ -24,7 +24,7 @@ class Budget:
     """Limits and the ledger of one run.
 
     Args:
-        limits: Kind (`samples`; generated `tokens`; `money` in the unit of the models' prices) -> most that may be spent.
+        limits: Kind (`samples`; generated `tokens`; `money` in the unit of the models' prices) -> the most to spend.
         ledger: File that the jobs of the run share.
     """
 

@@ -44,6 +44,23 @@ class Job:
     gpus: int = 0
     log: Path | None = None
 
+    @classmethod
+    def from_snakemake(cls, snakemake: Any, stage: str) -> "Job":
+        """The job of the object that Snakemake hands to a script, or of a job in its graph."""
+
+        def paths(files: Any) -> dict[str, Paths]:
+            return {name: [Path(f) for f in value] if _is_list(value) else Path(value) for name, value in files.items()}
+
+        return cls(
+            stage=stage,
+            inputs={name: value for name, value in paths(snakemake.input).items() if name != ORDER_ONLY},
+            outputs=paths(snakemake.output),  # type: ignore[arg-type]  # outputs are single files and folders
+            params=dict(snakemake.params.items()),
+            threads=snakemake.threads,
+            gpus=int(snakemake.resources.get("gpu", 0)),
+            log=Path(snakemake.log[0]) if snakemake.log else None,
+        )
+
     @cached_property
     def input_digests(self) -> dict[str, list[str]]:
         """SHA-256 of every input file, by input name, as the job found them."""
@@ -87,3 +104,7 @@ def job_of_record(path: Path) -> Job:
 def listed(paths: Paths) -> list[Path]:
     """The files of one named input."""
     return paths if isinstance(paths, list) else [paths]
+
+
+def _is_list(value: object) -> bool:
+    return not isinstance(value, str | os.PathLike)

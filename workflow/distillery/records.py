@@ -82,6 +82,8 @@ class Completion(Record):
     finish_reason: FinishReason
     answer_text: str | None = None
     """What the second call of a two-call prompt wrote (Zero-shot-CoT); None for one-call prompts."""
+    answer_id: str | None = None
+    """The second call's name in the store."""
     prompt_tokens: int
     completion_tokens: int
 

@@ -27,7 +27,7 @@ from distillery.cache import ArtifactCache
 from distillery.devices import claimed_gpus, installed_gpus
 from distillery.errors import UserError
 from distillery.files import write_json
-from distillery.job import NOT_FOR_MAIN, ORDER_ONLY, PROVENANCE, Job, Paths, job_of_record, listed
+from distillery.job import NOT_FOR_MAIN, PROVENANCE, Job, job_of_record, listed
 from distillery.logs import log_to
 from distillery.provenance import placed, provenance
 
@@ -43,7 +43,7 @@ def run_script(stage: str, main: Main, namespace: Mapping[str, Any]) -> None:
     Imported, as in tests, a script runs nothing.
     """
     if "snakemake" in namespace:
-        job = _job_of(namespace["snakemake"], stage)
+        job = Job.from_snakemake(namespace["snakemake"], stage)
     elif namespace.get("__name__") == "__main__":
         if len(sys.argv) != 2:
             sys.exit(f"usage: {Path(sys.argv[0]).name} <provenance.json of a job of this stage>")
@@ -56,21 +56,6 @@ def run_script(stage: str, main: Main, namespace: Mapping[str, Any]) -> None:
     except UserError as error:
         logger.error("%s", error)
         sys.exit(1)
-
-
-def _job_of(snakemake: Any, stage: str) -> Job:
-    def paths(files: Any) -> dict[str, Paths]:
-        return {name: [Path(f) for f in value] if _is_list(value) else Path(value) for name, value in files.items()}
-
-    return Job(
-        stage=stage,
-        inputs={name: value for name, value in paths(snakemake.input).items() if name != ORDER_ONLY},
-        outputs=paths(snakemake.output),  # type: ignore[arg-type]
-        params=dict(snakemake.params.items()),
-        threads=snakemake.threads,
-        gpus=int(snakemake.resources.get("gpu", 0)),
-        log=Path(snakemake.log[0]) if snakemake.log else None,
-    )
 
 
 def run(job: Job, main: Main) -> None:
@@ -143,7 +128,3 @@ def set_threads(threads: int) -> None:
     # Threads that spin while they wait gain 5 % on an idle machine and lose a factor of eight on a busy one.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-
-
-def _is_list(value: object) -> bool:
-    return not isinstance(value, str | os.PathLike)

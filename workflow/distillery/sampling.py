@@ -76,14 +76,13 @@ class Asker:
                 request = missing[one.key].request
                 drawn[one.key] = Stored(
                     key=one.key,
-                    prompt=request.prompt,
                     sample_index=request.sample_index,
                     text=one.text,
                     finish_reason=one.finish_reason,
                     prompt_tokens=one.prompt_tokens,
                     completion_tokens=one.completion_tokens,
                 )
-                writer.add(drawn[one.key])
+                writer.add(request.prompt, drawn[one.key])
                 self.tokens += one.completion_tokens
                 self.budget.note(samples=1, tokens=one.completion_tokens, money=0.0)
                 bar.update()
@@ -126,23 +125,14 @@ def sample(
     Source: Fine-tune-CoT, section 3.1: reasoning first, then (two-call prompts) the answer, greedily.
     """
     prompt = Prompt.model_validate(spec["prompt"])
-    renderer = Renderer(prompt, exemplars)
-    wrap = chat_wrapper(asker.folder) if prompt.chat else str
-    rows = [(question, index) for question in questions for index in range(spec["samples"])]
-    inputs = {question.qid: wrap(renderer.input(question.question)) for question, _ in rows}
-    special = not prompt.chat
-    first = asker.ask(
-        [Request(inputs[question.qid], index, special) for question, index in rows],
-        spec["decoding"],
-        prompt.stop,
-        f"sample {sampler}",
-    )
+    rows, requests = requests_for(questions, exemplars, spec, asker.folder)
+    first = asker.ask(requests, spec["decoding"], prompt.stop, f"sample {sampler}")
     answers: list[Stored] | list[None] = [None] * len(rows)
     if prompt.answer_cue is not None:
         greedy = {**spec["decoding"], "temperature": 0.0, "max_new_tokens": spec["decoding"]["answer_tokens"]}
         cued = [
-            Request(inputs[q.qid] + one.text + prompt.answer_cue, 0, special)
-            for (q, _), one in zip(rows, first, strict=True)
+            Request(asked.prompt + one.text + prompt.answer_cue, 0, asked.special_tokens)
+            for asked, one in zip(requests, first, strict=True)
         ]
         answers = asker.ask(cued, greedy, prompt.stop, f"answers of {sampler}")
     completions = [
@@ -154,12 +144,25 @@ def sample(
             text=one.text,
             finish_reason=one.finish_reason,  # type: ignore[arg-type]  # checked by the record
             answer_text=None if answer is None else answer.text,
+            answer_id=None if answer is None else answer.key,
             prompt_tokens=one.prompt_tokens + (answer.prompt_tokens if answer else 0),
             completion_tokens=one.completion_tokens + (answer.completion_tokens if answer else 0),
         )
         for (question, index), one, answer in zip(rows, first, answers, strict=True)
     ]
     return completions, summarise(completions)
+
+
+def requests_for(
+    questions: Iterable[Question], exemplars: Sequence[Mapping[str, str]], spec: Mapping[str, Any], folder: Path
+) -> tuple[list[tuple[Question, int]], list[Request]]:
+    """Question and sample index of every completion, and what is asked for it (the first call of two)."""
+    prompt = Prompt.model_validate(spec["prompt"])
+    renderer = Renderer(prompt, exemplars)
+    wrap = chat_wrapper(folder) if prompt.chat else str
+    rows = [(question, index) for question in questions for index in range(spec["samples"])]
+    inputs = {question.qid: wrap(renderer.input(question.question)) for question, _ in rows}
+    return rows, [Request(inputs[question.qid], index, not prompt.chat) for question, index in rows]
 
 
 def summarise(completions: Sequence[Completion]) -> dict[str, Any]:

@@ -18,6 +18,7 @@ import logging
 import os
 import time
 from collections.abc import Collection, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -35,15 +36,18 @@ logger = logging.getLogger("distillery.store")
 LOCATION_VARIABLE = "DISTILLERY_STORE"
 DEFAULT_LOCATION = "work/completions"
 UNIT_COMPLETIONS = 64
-UNIT_SECONDS = 20.0
+UNIT_SECONDS = 5.0
+"""A killed job loses what waits for its unit: at most so many completions, or what came in so many seconds."""
+READERS = 8
+READ_AHEAD = 256
+LISTINGS = 3
 
 
 @dataclass(frozen=True, slots=True)
 class Stored:
-    """A completion as the store keeps it, prompt included."""
+    """A completion as the store gives it back; the prompt that it answers is kept beside it."""
 
     key: str
-    prompt: str
     sample_index: int
     text: str
     finish_reason: str
@@ -51,7 +55,7 @@ class Stored:
     completion_tokens: int
 
 
-_SCHEMA = pa.schema(
+SCHEMA = pa.schema(
     [
         ("key", pa.string()),
         ("prompt", pa.string()),
@@ -85,36 +89,66 @@ class CompletionStore:
         """The completions that are there, of those asked for, by key."""
         wanted = set(keys)
         found: dict[str, Stored] = {}
-        for name in self._units(series):
-            table = self._read_unit(name)
-            if table is None:
+        names = [field.name for field in fields(Stored)]
+        for _, table in self.tables(series, names):
+            asked = [key in wanted for key in table["key"].to_pylist()]
+            if not any(asked):
                 continue
-            here = [place for place, key in enumerate(table["key"].to_pylist()) if key in wanted]
-            for row in table.take(here).to_pylist() if here else []:
-                found.setdefault(row["key"], Stored(**row))
+            here = table if all(asked) else table.filter(pa.array(asked))
+            for values in zip(*(here[name].to_pylist() for name in names), strict=True):
+                found.setdefault(values[0], Stored(*values))
             if len(found) == len(wanted):
                 break
         return found
 
-    def _units(self, series: Series) -> list[str]:
-        """Unit files of a series, oldest first: their names begin with the time of writing."""
+    def tables(self, series: Series | str, columns: list[str] | None = None) -> Iterator[tuple[str, pa.Table]]:
+        """Every whole unit of a series (or of its folder) and its rows, oldest first.
+
+        A unit that vanishes meanwhile was merged into another (`distillery store gc`): the list is read again.
+        """
+        folder = series if isinstance(series, str) else self.folder(series)
+        done: set[str] = set()
+        for _ in range(LISTINGS):
+            todo = [name for name in self.units(folder) if name not in done]
+            vanished = False
+            with ThreadPoolExecutor(READERS) as pool:
+                for start in range(0, len(todo), READ_AHEAD):
+                    batch = todo[start : start + READ_AHEAD]
+                    read = pool.map(lambda name: self.read_unit(name, columns), batch)
+                    for name, table in zip(batch, read, strict=True):
+                        done.add(name)
+                        if table is None:
+                            vanished = vanished or not self.files.exists(name)
+                        else:
+                            yield name, table
+            if not vanished:
+                return
+
+    def units(self, folder: str) -> list[str]:
+        """Unit files of a series' folder, oldest first: their names begin with the time of writing."""
         try:
-            self.files.invalidate_cache(self.folder(series))
-            names = self.files.ls(self.folder(series), detail=False)
+            self.files.invalidate_cache(folder)
+            names = self.files.ls(folder, detail=False)
         except FileNotFoundError:
             return []
         return sorted(name for name in names if name.endswith(".parquet"))
 
-    def _read_unit(self, name: str) -> pa.Table | None:
+    def series_folders(self) -> list[str]:
+        """Folders of all series in the store."""
+        self.files.invalidate_cache()
+        return sorted(name.rsplit("/", 1)[0] for name in self.files.glob(f"{self.root}/v1/*/*/series.json"))
+
+    def read_unit(self, name: str, columns: list[str] | None = None) -> pa.Table | None:
+        """The rows of a unit; None for one that is torn, was changed, or is gone."""
         try:
             data = self.files.cat_file(name)
         except FileNotFoundError:
-            return None  # collected by another process since it was listed
-        stem = name.rsplit("/", 1)[-1].removesuffix(".parquet")
-        if hashlib.sha256(data).hexdigest()[:32] != stem.rsplit("-", 1)[-1]:
+            return None
+        if not is_whole(name, data):
             logger.warning("%s is torn or was changed: skipped; its completions are asked anew", name)
             return None
-        return pq.read_table(io.BytesIO(data))
+        # One thread for each unit: they are small, and many are read at a time.
+        return pq.ParquetFile(pa.BufferReader(data)).read(columns, use_threads=False)
 
     @contextmanager
     def writer(self, series: Series) -> Iterator["Writer"]:
@@ -125,21 +159,31 @@ class CompletionStore:
         finally:
             writer.flush()
 
-    def write_unit(self, series: Series, completions: list[Stored]) -> str:
-        """Write one unit whole and return its name."""
+    def write_unit(self, series: Series, completions: list[tuple[str, Stored]]) -> str:
+        """Write one unit of prompts and completions, whole, and return its name."""
         columns: dict[str, list[Any]] = {
-            field.name: [getattr(one, field.name) for one in completions] for field in fields(Stored)
+            field.name: [getattr(one, field.name) for _, one in completions] for field in fields(Stored)
         }
+        table = pa.table({**columns, "prompt": [prompt for prompt, _ in completions]}).select(SCHEMA.names).cast(SCHEMA)
+        self.put_series(series)
+        return self.put_unit(self.folder(series), table, time.time_ns())
+
+    def put_series(self, series: Series) -> None:
+        """Write what a series is, for people and for the tools."""
+        described = json.dumps(series.describe(), sort_keys=True, indent=2).encode()
+        self.put(f"{self.folder(series)}/series.json", described, once=True)
+
+    def put_unit(self, folder: str, table: pa.Table, time_ns: int) -> str:
+        """Write a table as a unit of that time, and return its name."""
         buffer = io.BytesIO()
-        pq.write_table(pa.table(columns, schema=_SCHEMA), buffer, compression="zstd")
+        pq.write_table(table, buffer, compression="zstd")
         data = buffer.getvalue()
-        folder = self.folder(series)
-        self._put(f"{folder}/series.json", json.dumps(series.describe(), sort_keys=True, indent=2).encode(), once=True)
-        name = f"{folder}/{time.time_ns():020d}-{hashlib.sha256(data).hexdigest()[:32]}.parquet"
-        self._put(name, data)
+        name = f"{folder}/{time_ns:020d}-{hashlib.sha256(data).hexdigest()[:32]}.parquet"
+        self.put(name, data)
         return name
 
-    def _put(self, name: str, data: bytes, once: bool = False) -> None:
+    def put(self, name: str, data: bytes, once: bool = False) -> None:
+        """Write a file whole."""
         if once and self.files.exists(name):
             return
         if self.local:
@@ -149,16 +193,22 @@ class CompletionStore:
             self.files.pipe_file(name, data)  # object stores show an object only when it is complete
 
 
+def is_whole(name: str, data: bytes) -> bool:
+    """Are these the bytes that a unit's name tells of?"""
+    stem = name.rsplit("/", 1)[-1].removesuffix(".parquet")
+    return hashlib.sha256(data).hexdigest()[:32] == stem.rsplit("-", 1)[-1]
+
+
 class Writer:
     """Collects completions and writes a unit when enough have come or enough time has passed."""
 
     def __init__(self, store: CompletionStore, series: Series) -> None:
         self._store, self._series = store, series
-        self._waiting: list[Stored] = []
+        self._waiting: list[tuple[str, Stored]] = []
         self._since = time.monotonic()
 
-    def add(self, completion: Stored) -> None:
-        self._waiting.append(completion)
+    def add(self, prompt: str, completion: Stored) -> None:
+        self._waiting.append((prompt, completion))
         if len(self._waiting) >= UNIT_COMPLETIONS or time.monotonic() - self._since >= UNIT_SECONDS:
             self.flush()
 

@@ -1,4 +1,10 @@
-"""The command line: `distillery check` tells whether the declarative files are sound, without running anything."""
+"""The command line: tools beside the workflow, which itself is run with snakemake.
+
+check, schemas         are the declarative files sound; write their schemas
+plan, why, accept      what would a run do and cost; where is a result from, why is it stale; adopt it all the same
+times                  where the time went
+store, cache           look after what models wrote and what jobs made
+"""
 
 from pathlib import Path
 from typing import Annotated
@@ -8,9 +14,10 @@ import yaml
 from rich.console import Console
 from rich.table import Table
 
+from distillery.cli import cache, lineage, planning, store
+from distillery.cli.common import told_plainly
 from distillery.config.load import load_workspace
 from distillery.config.schemas import write_all
-from distillery.errors import UserError
 from distillery.files import read_json
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help="Tools beside the workflow.")
@@ -28,12 +35,9 @@ def check(
 ) -> None:
     """Validate every declarative file and list the tables that a run would make."""
     out = Console()
-    try:
+    with told_plainly():
         run = yaml.safe_load(settings.read_text(encoding="utf-8"))
         workspace = load_workspace(run, config, settings_file=str(settings))
-    except UserError as error:
-        Console(stderr=True).print(str(error), markup=False, highlight=False, soft_wrap=True)
-        raise typer.Exit(1) from None
     table = Table("table", "tasks", "arms", "cells", "made by this run")
     for name, experiment in workspace.experiments.items():
         cells = len(list(workspace.cells(name)))
@@ -63,5 +67,8 @@ def schemas(root: Annotated[Path, typer.Option(help="The repository.")] = Path()
     write_all(root)
 
 
-if __name__ == "__main__":
-    app()
+app.add_typer(store.app, name="store")
+app.add_typer(cache.app, name="cache")
+app.command()(planning.plan)
+app.command()(lineage.why)
+app.command()(lineage.accept)

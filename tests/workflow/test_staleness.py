@@ -1,0 +1,312 @@
+"""The staleness contract: what a change plans, and what it really costs, on a finished run with the real engine.
+
+`planned` is what Snakemake puts on its list, `computed` what no cache could answer, `drawn` how many samples a model
+was asked for. docs/staleness.md shows the same table: `UPDATE_STALENESS=1 pytest tests/workflow/test_staleness.py`.
+"""
+
+import json
+import os
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+pytestmark = pytest.mark.e2e
+
+TEACHER = "results/verdicts/tiny/train/tiny-few-shot/verdicts.jsonl"
+
+
+def no_change(project: Any) -> None:
+    """Leave everything as it is."""
+
+
+def touch_everything(project: Any) -> None:
+    for path in sorted(project.root.rglob("*")):
+        if path.is_file() and ".snakemake" not in path.parts and "work" not in path.parts:
+            path.touch()
+
+
+def remarks(project: Any) -> None:
+    """A comment and another docstring in every library module and script."""
+    for path in sorted((project.root / "workflow").rglob("*.py")):
+        path.write_text(path.read_text().replace('"""', '"""So it is: ', 1) + "\n# a remark\n")
+    (project.root / "README.md").write_text("Another text\n")
+
+
+def replace(file: str, old: str, new: str) -> Callable[[Any], None]:
+    return lambda project: project.edit(file, old, new)
+
+
+def append(file: str, text: str) -> Callable[[Any], None]:
+    def edit(project: Any) -> None:
+        path = project.root / file
+        path.write_text(path.read_text() + text)
+
+    return edit
+
+
+def unrelated_module(project: Any) -> None:
+    (project.root / "workflow/distillery/unrelated.py").write_text("VALUE = 1\n")
+    append("workflow/distillery/cli.py", "\nSPARE = 1\n")(project)
+
+
+def settings(file: str, path: str, value: object) -> Callable[[Any], None]:
+    """Set one value of a YAML file, by dotted path."""
+
+    def edit(project: Any) -> None:
+        target = project.root / file
+        content = yaml.safe_load(target.read_text())
+        *parents, last = path.split(".")
+        section = content
+        for name in parents:
+            section = section.setdefault(name, {})
+        section[last] = value
+        target.write_text(yaml.safe_dump(content, sort_keys=False))
+
+    return edit
+
+
+def another_arm(project: Any) -> None:
+    project.edit(
+        "config/experiments/tiny.yaml", "  - {recipe: mentor-kd}", "  - {recipe: mentor-kd}\n  - {recipe: fine-tune}"
+    )
+
+
+@dataclass(frozen=True)
+class Change:
+    """A row of the contract."""
+
+    what: str
+    make: Callable[[Any], None]
+    planned: dict[str, int] = field(default_factory=dict)
+    computed: dict[str, int] = field(default_factory=dict)
+    drawn: int = 0
+    target: str | None = None
+    """Run only up to here, to keep the test short; the plan is always that of the whole table."""
+
+
+BELOW_TRAINING = {"predict": 2, "score": 2, "tables": 1, "all": 1}
+BELOW_VERDICTS = {
+    "compose": 3,
+    "train_mentor": 1,
+    "train_student": 2,
+    "sample_mentor": 1,
+    "verify_mentor": 1,
+    **BELOW_TRAINING,
+}
+SAMPLER_CHANGED = {"sample_teacher": 1, "verify": 1, **BELOW_VERDICTS}
+
+CHANGES = [
+    Change("nothing", no_change),
+    Change("every file touched", touch_everything),
+    Change("comments and docstrings everywhere, README", remarks),
+    Change("an unrelated module", unrelated_module),
+    Change(
+        "samples per question 2 → 4",
+        replace("config/samplers/tiny-few-shot.yaml", "samples: 2", "samples: 4"),
+        planned=SAMPLER_CHANGED,
+        computed={"sample": 1, "verify": 1},
+        drawn=12,
+        target=TEACHER,
+    ),
+    Change(
+        "sampling temperature",
+        replace("config/samplers/tiny-few-shot.yaml", "temperature: 1.0", "temperature: 0.9"),
+        planned=SAMPLER_CHANGED,
+        computed={"sample": 1, "verify": 1},
+        drawn=12,
+        target=TEACHER,
+    ),
+    Change(
+        "the prompt's text",
+        replace("config/prompts/few-shot-cot.yaml", "exemplars: 4", "exemplars: 3"),
+        planned=SAMPLER_CHANGED,
+        computed={"sample": 1, "verify": 1},
+        drawn=12,
+        target=TEACHER,
+    ),
+    Change(
+        "the teacher's revision",
+        settings("config/models.yaml", "tiny-random.seed", 1),
+        planned={"base_model": 2, "check_vocabulary": 1, **SAMPLER_CHANGED, "predict": 3, "score": 3},
+        computed={"base_model": 1, "sample": 1, "verify": 1},
+        drawn=12,
+        target=TEACHER,
+    ),
+    Change(
+        "code of the answer extractor, verdicts stay",
+        append("workflow/distillery/answers.py", "\nSPARE = 1\n"),
+        planned={"check_task": 1, "verify": 1, **BELOW_VERDICTS, "score": 3},
+        computed={"check_task": 1, "score": 3, "verify": 2},
+    ),
+    Change(
+        "learning rate of one recipe",
+        settings("config/setups.yaml", "tiny.recipes.fine-tune-cot.train", {"learning_rate": 0.002}),
+        planned={"train_student": 1, "predict": 1, "score": 1, "tables": 1, "all": 1},
+        computed={"train": 1, "sample": 1, "score": 1, "tables": 1},
+        drawn=5,
+    ),
+    Change(
+        "an objective's weight",
+        replace("config/recipes/mentor-kd.yaml", "lambda: 0.3", "lambda: 0.4"),
+        planned={"train_student": 1, "predict": 1, "score": 1, "tables": 1, "all": 1},
+        computed={"train": 1, "sample": 1, "score": 1, "tables": 1},
+        drawn=5,
+    ),
+    Change(
+        "one more recipe",
+        another_arm,
+        planned={"compose": 1, "train_student": 1, "predict": 1, "score": 1, "tables": 1, "all": 1},
+        computed={"compose": 1, "train": 1, "sample": 1, "score": 1, "tables": 1},
+        drawn=5,
+    ),
+    Change(
+        "one more seed",
+        replace("config/experiments/tiny.yaml", "students:", "seeds: [1, 2]\nstudents:"),
+        planned={**BELOW_VERDICTS, "score": 2},
+        computed={"compose": 1, "train": 1},
+        target="results/models/tiny/tiny/fine-tune-cot/tiny-random-half/seed2/manifest.json",
+    ),
+    Change(
+        "one more student",
+        replace(
+            "config/experiments/tiny.yaml", "students: [tiny-random-half]", "students: [tiny-random-half, tiny-random]"
+        ),
+        planned={
+            "check_vocabulary": 1,
+            "compose": 2,
+            "train_mentor": 2,
+            "predict": 2,
+            "score": 2,
+            "tables": 1,
+            "all": 1,
+        },
+        computed={"compose": 1, "train": 1},
+        target="results/models/tiny/tiny/fine-tune-cot/tiny-random/seed1/manifest.json",
+    ),
+    Change(
+        "a published number",
+        settings(
+            "config/experiments/tiny.yaml",
+            "published",
+            [
+                {
+                    "task": "tiny",
+                    "recipe": "mentor-kd",
+                    "model": "tiny-random-half",
+                    "accuracy": 5.0,
+                    "source": "Table 1",
+                }
+            ],
+        ),
+        planned={"tables": 1, "all": 1},
+        computed={"tables": 1},
+    ),
+    Change(
+        "a caption",
+        replace("config/experiments/tiny.yaml", "title: Tiny", "title: Tinier"),
+        planned={"tables": 1, "all": 1},
+        computed={"tables": 1},
+    ),
+]
+
+
+@pytest.mark.parametrize("change", CHANGES, ids=[change.what for change in CHANGES])
+def test_a_change_plans_and_computes_exactly_what_it_must(finished, change):
+    change.make(finished)
+    planned = finished.planned()
+    ran = finished.run(*([change.target] if change.target else []))
+    assert (planned, ran.computed, ran.drawn) == (change.planned, change.computed, change.drawn)
+    assert finished.planned(*([change.target] if change.target else [])) == {}
+
+
+def test_a_grader_that_leaves_the_verdicts_as_they_were_trains_and_samples_nothing(finished):
+    """Early cut-off: the row of the contract, with the stages behind verification named."""
+    append("workflow/distillery/answers.py", "\nSPARE = 1\n")(finished)
+    ran = finished.run()
+    assert not {"train", "sample", "compose", "tables"} & set(ran.computed)
+    assert ran.restored == {"compose": 3, "sample": 3, "tables": 1, "train": 3}
+
+
+def test_a_setting_changed_and_changed_back_computes_nothing(finished):
+    before = finished.records()
+    finished.edit("config/recipes/mentor-kd.yaml", "lambda: 0.3", "lambda: 0.4")
+    finished.run("results/rows/tiny/tiny/mentor-kd/tiny-random-half/seed1/rows.jsonl")
+    finished.run()
+    assert finished.records() != before
+    finished.edit("config/recipes/mentor-kd.yaml", "lambda: 0.4", "lambda: 0.3")
+    ran = finished.run()
+    assert ran.computed == {} and finished.records() == before
+
+
+def test_a_fresh_clone_with_the_caches_plans_all_and_computes_nothing(finished_template, project):
+    work = finished_template.root / "work"
+    ran = project.run(DISTILLERY_STORE=str(work / "completions"), DISTILLERY_CACHE=str(work / "cache"))
+    assert ran.computed == {} and sum(ran.restored.values()) == 22
+    assert project.records() == finished_template.records()
+
+
+def test_a_moved_folder_plans_nothing(finished, tmp_path):
+    moved = finished.moved(tmp_path / "elsewhere")
+    assert moved.planned() == {}
+
+
+@pytest.mark.parametrize(
+    "arguments", [["--cores", "7", "--workflow-profile", "profiles/workstation-gpu"], ["--cores", "1", "--verbose"]]
+)
+def test_another_profile_or_log_level_or_number_of_cores_plans_nothing(finished, arguments):
+    assert "Nothing to be done" in finished.snakemake("-n", *arguments, DISTILLERY_LOG_LEVEL="DEBUG").stdout
+
+
+def test_the_gold_answer_of_one_question_asks_no_model(finished):
+    """A task from a file: one more row of the contract."""
+    data = finished.root / "data"
+    data.mkdir()
+    rows = [f'{{"q": "What is {n} and {n}?", "a": "{2 * n}"}}' for n in range(1, 16)]
+    (data / "sums.jsonl").write_text("\n".join(rows) + "\n")
+    (finished.root / "config/tasks/sums.yaml").write_text(
+        "task: sums\ntitle: Sums\nsource: {kind: file, files: {all: data/sums.jsonl}}\n"
+        'question: "{{ q }}"\ngold: "{{ a }}"\nanswer: number\nsizes: {train: 10, dev: 2, test: 3}\n'
+        "exemplars: {written: [" + ", ".join(["{question: q, rationale: r, gold: '1'}"] * 4) + "]}\n"
+    )
+    target = "results/verdicts/sums/train/tiny-few-shot/verdicts.jsonl"
+    first = finished.run(target)
+    assert first.drawn == 20
+    asked = json.loads((finished.root / "results/questions/sums/train.jsonl").read_text().splitlines()[0])
+    finished.edit(
+        "data/sums.jsonl", f'"{asked["question"]}", "a": "{asked["gold"]}"', f'"{asked["question"]}", "a": "1"'
+    )
+    assert finished.planned(target) == {"questions": 1, "check_task": 1, "sample_teacher": 1, "verify": 1}
+    again = finished.run(target)
+    assert again.computed == {"check_task": 1, "questions": 1, "sample": 1, "verify": 1}
+    assert again.drawn == 0 and "loading" not in again.output
+
+
+DOCUMENT = Path(__file__).parents[2] / "docs" / "staleness.md"
+
+
+def rows() -> str:
+    """The contract as a Markdown table, from the changes above."""
+
+    def told(counts: dict[str, int]) -> str:
+        found = {stage: count for stage, count in counts.items() if stage != "all"}
+        return ", ".join(f"{stage} {count}" if count > 1 else stage for stage, count in found.items()) or "nothing"
+
+    lines = ["| change | planned by Snakemake | computed | samples drawn |", "|---|---|---|---|"]
+    for change in CHANGES:
+        until = f" (run up to the {Path(change.target).parts[1]})" if change.target else ""
+        lines.append(f"| {change.what} | {told(change.planned)} | {told(change.computed)}{until} | {change.drawn} |")
+    return "\n".join(lines)
+
+
+def test_the_document_shows_the_contract_that_is_tested():
+    text = DOCUMENT.read_text()
+    start, end = "<!-- contract -->\n", "\n<!-- end of contract -->"
+    if os.environ.get("UPDATE_STALENESS"):
+        before, rest = text.split(start)
+        text = before + start + rows() + end + rest.split(end)[1]
+        DOCUMENT.write_text(text)
+    assert text.split(start)[1].split(end)[0] == rows()

@@ -1,0 +1,133 @@
+"""plan, why and accept, on a finished run: they tell what the next run then really does."""
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+
+pytestmark = pytest.mark.e2e
+
+MENTOR_KD = "results/models/tiny/tiny/mentor-kd/tiny-random-half/seed1"
+
+
+def tool(project, *arguments: str, check: bool = True) -> str:
+    """Run a command of the command line in the project's folder."""
+    done = subprocess.run(
+        [sys.executable, "-m", "distillery.cli", *arguments],
+        cwd=project.root,
+        env={**os.environ, "COLUMNS": "250", "PYTHONPATH": str(project.root / "workflow")},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=300,
+    )
+    assert not check or done.returncode == 0, done.stdout
+    return done.stdout
+
+
+def row(told: str, stage: str) -> list[str]:
+    """Cells of a stage in the printed plan."""
+    (line,) = [line for line in told.splitlines() if line.startswith("│") and line.split()[1] == stage]
+    return [cell.strip() for cell in line.strip("│").split("│")]
+
+
+def test_a_finished_run_is_up_to_date(finished):
+    assert "nothing to be done" in tool(finished, "plan")
+    told = tool(finished, "why", "tiny/mentor-kd")
+    assert "up to date" in told and "sample_teacher" in told
+
+
+def test_plan_counts_what_the_next_run_draws_trains_and_restores(finished):
+    finished.edit("config/samplers/tiny-few-shot.yaml", "samples: 2", "samples: 3")
+    told = tool(finished, "plan", "results/verdicts/tiny/train/tiny-few-shot/verdicts.jsonl")
+    _, restored, computed, depends, draw, there, _, seconds = row(told, "sample")
+    assert (restored, computed, depends, draw, there) == ("", "1", "", "6", "12")
+    assert float(seconds.replace(",", "")) > 0
+    assert row(told, "verify")[3] == "1", "what is behind it depends on what comes out"
+    assert finished.run("results/verdicts/tiny/train/tiny-few-shot/verdicts.jsonl").drawn == 6
+
+
+def test_plan_knows_what_the_cache_will_answer(finished):
+    finished.edit("config/recipes/mentor-kd.yaml", "lambda: 0.3", "lambda: 0.4")
+    _, restored, computed, depends, _, _, tokens, _ = row(tool(finished, "plan"), "train")
+    assert (restored, computed, depends) == ("", "1", "") and int(tokens.replace(",", "")) > 100
+    (finished.root / "results/tables/tiny/table.md").unlink()
+    finished.edit("config/recipes/mentor-kd.yaml", "lambda: 0.4", "lambda: 0.3")
+    assert row(tool(finished, "plan"), "tables")[1:4] == ["1", "", ""]
+
+
+def test_why_names_the_first_component_that_differs_with_old_and_new_value(finished):
+    finished.edit("config/samplers/tiny-few-shot.yaml", "temperature: 1.0", "temperature: 0.9")
+    told = tool(finished, "why", "tiny/mentor-kd")
+    assert "from results/completions/tiny/train/tiny-few-shot/completions.jsonl on" in told
+    assert "params.spec.decoding.temperature: 1.0 → 0.9" in told
+
+
+def test_why_names_the_module_whose_code_changed(finished):
+    path = finished.root / "workflow/distillery/objectives.py"
+    path.write_text(path.read_text() + "\nSPARE = 1\n")
+    assert "code of objectives.py" in tool(finished, "why", MENTOR_KD + "/manifest.json")
+
+
+def test_why_goes_down_to_prompts_and_samples_of_a_question(finished):
+    rows = finished.root / "results/rows/tiny/tiny/mentor-kd/tiny-random-half/seed1/rows.jsonl"
+    taught = json.loads(rows.read_text().splitlines()[0])
+    told = tool(finished, "why", str(rows.relative_to(finished.root)), "--question", taught["qid"])
+    assert "prompt: Q:" in told and taught["target"].strip().splitlines()[0][:20] in told
+
+
+def test_a_cell_that_does_not_exist_is_refused_with_those_that_do(finished):
+    told = tool(finished, "why", "tiny/nope", check=False)
+    assert "no cell of this table" in told and "tiny/tiny/mentor-kd/tiny-random-half/seed1" in told
+
+
+def test_an_accepted_refactoring_is_restored_and_stays_on_record(finished):
+    before = finished.records()
+    path = finished.root / "workflow/distillery/objectives.py"
+    path.write_text(path.read_text() + "\nSPARE = 1\n")
+    assert "its inputs are made anew" in tool(
+        finished, "accept", MENTOR_KD + "/manifest.json", "--reason", "no effect", check=False
+    )
+    told = tool(finished, "accept", MENTOR_KD + "/manifest.json", "--upstream", "--reason", "a spare constant")
+    assert "code of objectives.py" in told
+    ran = finished.run(MENTOR_KD + "/manifest.json")
+    assert ran.computed == {} and ran.restored["train"] == 2
+    record = json.loads((finished.root / MENTOR_KD / "provenance.json").read_text())
+    (accepted,) = record["accepted"]
+    assert accepted["reason"] == "a spare constant" and accepted["by"] and accepted["at"]
+    assert accepted["differences"][0]["component"] == "code of objectives.py"
+    assert finished.records() == before
+    assert "a spare constant" in tool(finished, "why", MENTOR_KD + "/manifest.json")
+
+
+def test_an_output_that_is_not_what_its_job_made_is_not_accepted(finished):
+    (finished.root / MENTOR_KD / "summary.json").write_text("{}")
+    path = finished.root / "workflow/distillery/objectives.py"
+    path.write_text(path.read_text() + "\nSPARE = 1\n")
+    told = tool(finished, "accept", MENTOR_KD + "/manifest.json", "--upstream", "--reason", "x", check=False)
+    assert "not the file that its job made" in told
+
+
+def test_a_spent_budget_stops_the_run_cleanly_and_the_next_goes_on(finished):
+    target = "results/completions/tiny/train/tiny-few-shot/completions.jsonl"
+    finished.edit("config/samplers/tiny-few-shot.yaml", "samples: 2", "samples: 5")
+    finished.edit("config/config.yaml", "experiments: [tiny]", "experiments: [tiny]\nbudget: {samples: 4}")
+    stopped = finished.snakemake("--cores", "2", target, check=False)
+    assert stopped.returncode != 0
+    assert "the budget of this run is spent: 4 of 4 samples" in stopped.stdout and "14 are missing" in stopped.stdout
+    finished.edit("config/config.yaml", "{samples: 4}", "{samples: 14}")
+    assert finished.run(target).drawn == 14
+
+
+def test_cache_tools_keep_what_tables_come_from(finished):
+    assert "every object is whole" in tool(finished, "cache", "verify")
+    finished.edit("config/recipes/mentor-kd.yaml", "lambda: 0.3", "lambda: 0.4")
+    finished.run("results/rows/tiny/tiny/mentor-kd/tiny-random-half/seed1/rows.jsonl")
+    told = tool(finished, "cache", "gc", "--older-than", "0s", "--yes")
+    assert "removed" in told and "every object is whole" in tool(finished, "cache", "verify")
+    finished.edit("config/recipes/mentor-kd.yaml", "lambda: 0.4", "lambda: 0.3")
+    (finished.root / "results/tables/tiny/table.md").unlink()
+    ran = finished.run()
+    assert ran.computed == {}

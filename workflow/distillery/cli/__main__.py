@@ -1,0 +1,5 @@
+"""`python -m distillery.cli`."""
+
+from distillery.cli import app
+
+app()

@@ -1,0 +1,78 @@
+"""`distillery cache`: look after what jobs made."""
+
+import time
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from distillery.cache import OFF, ArtifactCache
+from distillery.cli.common import seconds_of, size, told_plainly
+from distillery.files import sha256_file
+from distillery.reachable import artifact_keys
+
+app = typer.Typer(no_args_is_help=True, help="Look after the artifact cache: what jobs made.")
+
+Location = Annotated[Path | None, typer.Option("--cache", help="Folder; else DISTILLERY_CACHE, else work/cache.")]
+
+
+def _cache(location: Path | None) -> ArtifactCache:
+    cache = ArtifactCache(location) if location and str(location) != OFF else ArtifactCache.from_environment()
+    if cache.root is None:
+        Console(stderr=True).print("the cache is switched off")
+        raise typer.Exit(1)
+    return cache
+
+
+@app.command()
+def stats(cache: Location = None) -> None:
+    """Count entries, seconds of work and bytes, by stage."""
+    found: dict[str, list[tuple[float, int]]] = {}
+    for _, entry in _cache(cache).entries():
+        held = sum(content.bytes for one in entry.outputs.values() for content in one.files.values())
+        found.setdefault(entry.stage, []).append((float(entry.record.get("seconds", 0)), held))
+    table = Table("stage", "entries", "hours of work", "size")
+    for stage, entries in sorted(found.items()):
+        hours = sum(seconds for seconds, _ in entries) / 3600
+        table.add_row(stage, str(len(entries)), f"{hours:.2f}", size(sum(held for _, held in entries)))
+    Console().print(table)
+
+
+@app.command()
+def verify(cache: Location = None) -> None:
+    """Read every object and check its bytes; faults are removed, reported, and end with status 1."""
+    where = _cache(cache)
+    assert where.root is not None
+    faults = [path for path in sorted(where.root.glob("objects/*/*")) if sha256_file(path) != path.name]
+    for path in faults:
+        path.unlink()
+        Console().print(f"{path}: its bytes were changed; removed, the job that needs it runs again", soft_wrap=True)
+    if faults:
+        raise typer.Exit(1)
+    Console().print("every object is whole")
+
+
+@app.command()
+def gc(
+    older_than: Annotated[str, typer.Option(help="Leave alone what was used since: 30d, 12h.")] = "30d",
+    results: Annotated[
+        list[Path] | None, typer.Option(help="Results whose tables keep what they come from; may be given again.")
+    ] = None,
+    yes: Annotated[bool, typer.Option("--yes", help="Remove; without it, only count.")] = False,
+    cache: Location = None,
+) -> None:
+    """Drop entries that were not used lately and that no current table comes from."""
+    where = _cache(cache)
+    with told_plainly():
+        kept_since = time.time() - seconds_of(older_than)
+        needed = artifact_keys(results or [Path("results")])
+    gone = [path for path, entry in where.entries() if entry.key not in needed and path.stat().st_mtime < kept_since]
+    if not yes:
+        Console().print(f"{len(gone)} entries would go (say --yes to remove them), {len(needed)} are needed")
+        return
+    for path in gone:
+        path.unlink(missing_ok=True)
+    files, held = where.remove_unused_objects()
+    Console().print(f"{len(gone)} entries, {files} objects and {size(held)} removed")

@@ -1,0 +1,92 @@
+"""`distillery store`: look after what models wrote."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from distillery.cli.common import seconds_of, size, told_plainly
+from distillery.reachable import completion_keys
+from distillery.store import CompletionStore
+from distillery.store_tools import collect, export, import_slice, statistics, verify
+
+app = typer.Typer(no_args_is_help=True, help="Look after the completion store: what models wrote.")
+
+Location = Annotated[
+    str | None, typer.Option("--store", help="Folder or URL; else DISTILLERY_STORE, else work/completions.")
+]
+Results = Annotated[list[Path] | None, typer.Option(help="Results whose completions count; may be given again.")]
+
+
+@app.command()
+def stats(store: Location = None) -> None:
+    """Count what the store holds, by model and way of decoding."""
+    where = CompletionStore(store)
+    table = Table("model", "decoding", "completions", "tokens", "units", "drawn twice", "damaged", "size", "series")
+    total = 0
+    with told_plainly():
+        for one in statistics(where):
+            total += one.completions
+            table.add_row(
+                one.model[:48], one.decoding, f"{one.completions:,}", f"{one.completion_tokens:,}", str(one.units),
+                str(one.twice), str(one.damaged), size(one.bytes), one.series[:12],
+            )  # fmt: skip
+    Console().print(table)
+    Console().print(f"{total:,} completions in {where.location}")
+
+
+@app.command("verify")
+def verify_command(store: Location = None) -> None:
+    """Read every unit and check bytes, columns and keys; faults are listed and end with status 1."""
+    faults = list(verify(CompletionStore(store)))
+    for name, fault in faults:
+        Console().print(f"{name}: {fault}", markup=False, soft_wrap=True)
+    if faults:
+        Console().print("Remove these files: what they held is asked anew when it is needed.")
+        raise typer.Exit(1)
+    Console().print("every unit is whole")
+
+
+@app.command("export")
+def export_command(
+    target: Annotated[Path, typer.Argument(help="The slice to write, a zip file.")],
+    store: Location = None,
+    results: Results = None,
+) -> None:
+    """Write a slice that others can import: all of the store, or what some results need."""
+    keys = completion_keys(results) if results else None
+    with told_plainly():
+        count, digest = export(CompletionStore(store), target, keys)
+    Console().print(f"{count:,} completions in {target}\ndigest {digest}: tell it to those who import", soft_wrap=True)
+
+
+@app.command("import")
+def import_command(
+    source: Annotated[Path, typer.Argument(help="A slice made by `distillery store export`.")],
+    digest: Annotated[str | None, typer.Option(help="The digest that its maker tells.")] = None,
+    store: Location = None,
+) -> None:
+    """Check a slice and add what the store lacks; a changed slice is refused whole, and nothing in it is executed."""
+    with told_plainly():
+        total, added = import_slice(CompletionStore(store), source, digest)
+    Console().print(f"{total:,} completions in the slice, {added:,} added")
+    if digest is None:
+        Console().print("Without --digest, a slice made anew by somebody else would not be noticed.")
+
+
+@app.command()
+def gc(
+    older_than: Annotated[str, typer.Option(help="Leave younger units alone: 90d, 12h.")] = "90d",
+    results: Results = None,
+    yes: Annotated[bool, typer.Option("--yes", help="Remove; without it, only count.")] = False,
+    store: Location = None,
+) -> None:
+    """Drop old completions that no current result names, and merge small units."""
+    with told_plainly():
+        folders = results or [Path("results")]
+        needed = completion_keys(folders)
+        gone, kept = collect(CompletionStore(store), needed, seconds_of(older_than), remove=yes)
+    verb = "removed" if yes else "would go (say --yes to remove them)"
+    Console().print(f"{gone:,} completions {verb}, {kept:,} stay")
