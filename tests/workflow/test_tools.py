@@ -42,7 +42,7 @@ def test_a_finished_run_is_up_to_date(finished):
 def test_plan_counts_what_the_next_run_draws_trains_and_restores(finished):
     finished.edit("config/samplers/tiny-few-shot.yaml", "samples: 2", "samples: 3")
     told = tool(finished, "plan", "results/verdicts/tiny/train/tiny-few-shot/verdicts.jsonl")
-    _, restored, computed, depends, draw, there, _, seconds = row(told, "sample")
+    _, restored, computed, depends, draw, there, _, seconds, _ = row(told, "sample")
     assert (restored, computed, depends, draw, there) == ("", "1", "", "6", "12")
     assert float(seconds.replace(",", "")) > 0
     assert row(told, "verify")[3] == "1", "what is behind it depends on what comes out"
@@ -51,7 +51,7 @@ def test_plan_counts_what_the_next_run_draws_trains_and_restores(finished):
 
 def test_plan_knows_what_the_cache_will_answer(finished):
     finished.edit("config/recipes/mentor-kd.yaml", "lambda: 0.3", "lambda: 0.4")
-    _, restored, computed, depends, _, _, tokens, _ = row(tool(finished, "plan"), "train")
+    _, restored, computed, depends, _, _, tokens, _, _ = row(tool(finished, "plan"), "train")
     assert (restored, computed, depends) == ("", "1", "") and int(tokens.replace(",", "")) > 100
     (finished.root / "results/tables/tiny/table.md").unlink()
     finished.edit("config/recipes/mentor-kd.yaml", "lambda: 0.4", "lambda: 0.3")

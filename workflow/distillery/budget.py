@@ -16,6 +16,7 @@ from distillery.errors import UserError
 
 LIMITS_VARIABLE = "DISTILLERY_BUDGET"
 RUN_VARIABLE = "DISTILLERY_RUN"
+PRICES_VARIABLE = "DISTILLERY_PRICES"
 KINDS = ("samples", "tokens", "money")
 NOTE_SECONDS = 1.0
 
@@ -94,3 +95,9 @@ class Budget:
             value=self.limits[kind],
             remedy="Run again with a larger budget, or with the same: each run has a budget of its own",
         )
+
+
+def price_of(identity: str, prompt_tokens: int, completion_tokens: int) -> float:
+    """What tokens of a model cost; nothing for a model without a price."""
+    prices = json.loads(os.environ.get(PRICES_VARIABLE) or "{}").get(identity)
+    return (prompt_tokens * prices[0] + completion_tokens * prices[1]) / 1e6 if prices else 0.0

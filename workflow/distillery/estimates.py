@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from distillery.budget import price_of
 from distillery.cache import ArtifactCache
 from distillery.files import read_json, read_json_lines
 from distillery.forecast import Contents, Forecast, How
@@ -23,6 +24,9 @@ from distillery.requests import Series
 from distillery.sampling import requests_for
 from distillery.staleness import recorded
 from distillery.store import CompletionStore
+
+CHARACTERS_PER_TOKEN = 4
+"""Of English prompts, for the price of what was never asked; an endpoint's tokenizer is not at hand."""
 
 
 @dataclass(frozen=True)
@@ -96,8 +100,9 @@ def estimate(one: Forecast, contents: Contents, store: CompletionStore, rates: R
     if one.how in {How.DONE, How.RESTORED}:
         return Estimate(seconds=0.0)
     if one.node.job.stage == "sample":
-        samples, there = _samples(one, contents, store)
-        return Estimate(samples, there, seconds=rates.seconds(one, samples, _parameters(one, "manifest", contents)))
+        samples, there, money = _samples(one, contents, store)
+        seconds = rates.seconds(one, samples, _parameters(one, "manifest", contents))
+        return Estimate(samples, there, seconds=seconds, money=money)
     if one.node.job.stage == "train":
         tokens = _tokens(one, contents)
         parameters = _parameters(one, "base", contents)
@@ -122,27 +127,33 @@ def _parameters(one: Forecast, name: str, contents: Contents) -> int | None:
     return record.get("work", {}).get("parameters") if record else None
 
 
-def _samples(one: Forecast, contents: Contents, store: CompletionStore) -> tuple[int, int]:
-    """Samples to draw, and there. Where the model is trained anew, all are to draw."""
+def _samples(one: Forecast, contents: Contents, store: CompletionStore) -> tuple[int, int, float]:
+    """Samples to draw, samples there, and the price of the former. Where the model is trained anew, all are to draw."""
     spec = one.node.job.params["spec"]
     calls = 2 if spec["prompt"].get("answer_cue") is not None else 1
     questions, exemplars = (_input(one, name, contents, as_it_is=True) for name in ("questions", "exemplars"))
     if questions is None or exemplars is None:
-        return 0, 0
+        return 0, 0, 0.0
     asked = list(read_records(questions, Question))
-    manifest = _input(one, "manifest", contents)
-    if manifest is None:
-        return calls * len(asked) * spec["samples"], 0
-    model = read_manifest(manifest)
-    folder = one.node.job.inputs["manifest"]
+    everything = calls * len(asked) * spec["samples"], 0, 0.0
+    manifest, folder = _input(one, "manifest", contents), one.node.job.inputs["manifest"]
     assert not isinstance(folder, list)
+    if manifest is None:
+        return everything
+    model = read_manifest(manifest)
     if spec["prompt"].get("chat") and not (folder.parent / "model").exists():
-        return calls * len(asked) * spec["samples"], 0
+        return everything
     _, requests = requests_for(asked, read_json_lines(exemplars), spec, folder.parent / "model")
     series = Series.of(model.identity, spec["decoding"], spec["prompt"]["stop"])
-    keys = {request.key(series) for request in requests}
-    there = len(store.find(series, keys))
-    return calls * (len(keys) - there), there
+    by_key = {request.key(series): request for request in requests}
+    found = store.find(series, by_key)
+    missing = [request for key, request in by_key.items() if key not in found]
+    completion_tokens = _median([kept.completion_tokens for kept in found.values()]) or series.max_new_tokens
+    money = calls * sum(
+        price_of(model.identity, len(request.prompt) // CHARACTERS_PER_TOKEN, int(completion_tokens))
+        for request in missing
+    )
+    return calls * len(missing), len(found), money
 
 
 def _tokens(one: Forecast, contents: Contents) -> int | None:

@@ -65,8 +65,8 @@ class Manifest(_Frozen):
     """What a model folder holds."""
 
     name: str
-    kind: Literal["hub", "local", "wheel", "pruned", "random", "trained"]
-    architecture: Literal["causal", "encoder-decoder"]
+    kind: Literal["hub", "local", "wheel", "pruned", "random", "trained", "api"]
+    architecture: Literal["causal", "encoder-decoder", "api"]
     identity: str
     files: dict[str, str]
     """Relative path to SHA-256, of every file but the manifest."""
@@ -117,6 +117,20 @@ def describe_model(
         parameters=sum(math.prod(shape) for path in weights for shape in tensor_shapes(path).values()),
         layers=_number(folder, config, LAYER_KEYS),
         training=training,
+    )
+
+
+def describe_endpoint(name: str, model: str, endpoint: str) -> Manifest:
+    """The manifest of a model behind an endpoint: no weights, no vocabulary to compare, and its name as identity."""
+    return Manifest(
+        name=name,
+        kind="api",
+        architecture="api",
+        identity=f"api:{model}@{endpoint}",
+        files={},
+        vocabulary=Vocabulary(size=0, tokenizer_sha256=""),
+        parameters=0,
+        layers=0,
     )
 
 

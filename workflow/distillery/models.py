@@ -22,12 +22,13 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from distillery.config.model import HubModel, LocalModel, Model, PrunedModel, RandomModel, WheelModel
+from distillery.config.model import ApiModel, HubModel, LocalModel, Model, PrunedModel, RandomModel, WheelModel
 from distillery.errors import UserError
-from distillery.files import sha256_file
+from distillery.files import sha256_file, write_json
 from distillery.manifest import (
     TOKENIZER_FILES,
     Manifest,
+    describe_endpoint,
     describe_model,
     read_manifest,
     require_model_files,
@@ -61,6 +62,11 @@ def prepare_model(model: Model, out: Path, *, parent: Path | None, downloads: Pa
     out, downloads = Path(out), Path(downloads)
     identity = None
     with new_folder(out) as folder:
+        if isinstance(model, ApiModel):
+            write_json(folder / "api.json", {"id": model.id, "endpoint": model.endpoint, "key": model.key})
+            manifest = describe_endpoint(out.name, model.id, model.endpoint)
+            write_manifest(folder, manifest)
+            return manifest
         match model:
             case HubModel():
                 _from_hub(model, folder, downloads)

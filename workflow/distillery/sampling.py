@@ -15,7 +15,7 @@ from typing import Any
 from tqdm import tqdm
 
 from distillery.backends import Asked, Backend, open_backend
-from distillery.budget import Budget
+from distillery.budget import Budget, price_of
 from distillery.config.prompt import Prompt
 from distillery.prompts import Renderer
 from distillery.records import Completion, Question
@@ -84,7 +84,8 @@ class Asker:
                 )
                 writer.add(request.prompt, drawn[one.key])
                 self.tokens += one.completion_tokens
-                self.budget.note(samples=1, tokens=one.completion_tokens, money=0.0)
+                money = price_of(self.identity, one.prompt_tokens, one.completion_tokens)
+                self.budget.note(samples=1, tokens=one.completion_tokens, money=money)
                 bar.update()
                 if self.budget.exhausted and len(drawn) < len(missing):
                     raise self.budget.refusal(what, len(drawn), len(missing))
@@ -159,7 +160,8 @@ def requests_for(
     """Question and sample index of every completion, and what is asked for it (the first call of two)."""
     prompt = Prompt.model_validate(spec["prompt"])
     renderer = Renderer(prompt, exemplars)
-    wrap = chat_wrapper(folder) if prompt.chat else str
+    # An endpoint applies its model's template itself.
+    wrap = chat_wrapper(folder) if prompt.chat and not (folder / "api.json").exists() else str
     rows = [(question, index) for question in questions for index in range(spec["samples"])]
     inputs = {question.qid: wrap(renderer.input(question.question)) for question, _ in rows}
     return rows, [Request(inputs[question.qid], index, not prompt.chat) for question, index in rows]

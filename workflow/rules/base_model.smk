@@ -16,7 +16,7 @@ rule base_model:
         mem_mb=8_000,
         runtime=120,
     params:
-        spec=lambda wildcards: plain(workspace.models[wildcards.model], without={"licence"}),
+        spec=lambda wildcards: plain(workspace.models[wildcards.model], without={"licence", "price"}),
         name=lambda wildcards: wildcards.model,
         code=code("base_model"),
         libraries=library_versions("base_model"),

@@ -14,7 +14,7 @@ sys.path.insert(0, LIBRARY)
 os.environ.update(PYTHONPATH=os.pathsep.join(filter(None, [LIBRARY, os.environ.get("PYTHONPATH")])))
 
 from distillery.answers import graders_of
-from distillery.budget import LIMITS_VARIABLE, RUN_VARIABLE
+from distillery.budget import LIMITS_VARIABLE, PRICES_VARIABLE, RUN_VARIABLE
 from distillery.codedigest import code_digest, library_versions
 from distillery.config.base import plain
 from distillery.config.load import load_workspace
@@ -30,6 +30,7 @@ except UserError as error:
 # What a run may spend is no part of what it makes: its jobs are told through the environment.
 os.environ.setdefault(RUN_VARIABLE, f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{os.getpid()}")
 os.environ[LIMITS_VARIABLE] = json.dumps(plain(workspace.settings.budget))
+os.environ[PRICES_VARIABLE] = json.dumps(workspace.prices())
 
 
 def hold_folder():

@@ -2,6 +2,7 @@
 
     vllm          the default wherever vLLM is installed, on GPU and on CPU
     transformers  encoder-decoder models, which vLLM does not serve; and machines without vLLM
+    api           models behind an endpoint
 
 Which one runs is a fact of the machine (environment variable DISTILLERY_BACKEND: auto, vllm or transformers), so it
 never enters a parameter or a key.
@@ -78,6 +79,10 @@ def backend_name(architecture: str) -> str:
 
 def open_backend(folder: Path, architecture: str) -> Backend:
     """Load the model in `folder`."""
+    if architecture == "api":
+        from distillery.backends.api import ApiBackend
+
+        return ApiBackend(folder)
     name = backend_name(architecture)
     logger.info("loading %s with %s", folder, name)
     if name == "vllm":

@@ -34,7 +34,7 @@ def plan(
         out.print("nothing to be done: all is up to date")
         return
     table = Table("stage", *(str(how) for how in (How.RESTORED, How.COMPUTED, How.DEPENDS)))
-    for heading in ("samples to draw", "there", "tokens to train", "seconds"):
+    for heading in ("samples to draw", "there", "tokens to train", "seconds", "money"):
         table.add_column(heading, justify="right")
     table.columns[0].no_wrap = True
     for stage, jobs in rows.items():
@@ -58,6 +58,7 @@ def _cells(jobs: list[tuple[Forecast, Estimate]]) -> list[str]:
         _sum([cost.there for cost in found]),
         _sum(tokens),
         _sum(seconds),
+        f"{money:.2f}" if (money := sum(cost.money for cost in found)) else "",
     ]
 
 

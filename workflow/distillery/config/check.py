@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from distillery.config.model import PrunedModel
+from distillery.config.model import ApiModel, PrunedModel
 from distillery.config.recipe import Recipe
 from distillery.errors import UserError
 
@@ -40,6 +40,7 @@ def _models(workspace: "Workspace") -> Iterator[UserError]:
         if not isinstance(model, PrunedModel):
             continue
         yield from _named(workspace, "models", model.parent, file, f"{name}.parent")
+        yield from _has_weights(workspace, model.parent, file, f"{name}.parent")
         parent = workspace.models.get(model.parent)
         if isinstance(parent, PrunedModel):
             yield UserError(
@@ -49,6 +50,17 @@ def _models(workspace: "Workspace") -> Iterator[UserError]:
                 value=model.parent,
                 remedy=f"Prune {parent.parent} with a larger keep_every",
             )
+
+
+def _has_weights(workspace: "Workspace", name: str | None, file: str, key: str) -> Iterator[UserError]:
+    if isinstance(workspace.models.get(name or ""), ApiModel):
+        yield UserError(
+            "a model behind an endpoint can be asked, not trained or pruned",
+            file=file,
+            key=key,
+            value=name,
+            remedy="Name it in a sampler, as a teacher",
+        )
 
 
 def _samplers(workspace: "Workspace") -> Iterator[UserError]:
@@ -155,6 +167,7 @@ def _setups(workspace: "Workspace") -> Iterator[UserError]:
         file = workspace.files["setups"][name]
         yield from _named(workspace, "samplers", setup.teacher, file, f"{name}.teacher")
         yield from _named(workspace, "models", setup.mentor, file, f"{name}.mentor")
+        yield from _has_weights(workspace, setup.mentor, file, f"{name}.mentor")
         for recipe in setup.recipes:
             yield from _named(workspace, "recipes", recipe, file, f"{name}.recipes")
         teacher = workspace.samplers.get(setup.teacher or "")
@@ -177,6 +190,7 @@ def _experiments(workspace: "Workspace") -> Iterator[UserError]:
         models = [*experiment.students, *(model for arm in experiment.arms for model in arm.models or [])]
         for model in models:
             yield from _named(workspace, "models", model, file, "students and arms.models")
+            yield from _has_weights(workspace, model, file, "students and arms.models")
         setup = workspace.setups.get(experiment.setup)
         known = all(model in workspace.models for model in models)
         if setup is None or not known or any(task not in workspace.tasks for task in experiment.tasks):

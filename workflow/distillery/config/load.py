@@ -23,6 +23,9 @@ from distillery.errors import UserError, UserErrors
 
 T = TypeVar("T", bound=BaseModel)
 
+KINDS = {"hub", "local", "wheel", "pruned", "random", "api"}
+"""Kinds of models: pydantic puts them into the path of a fault, and the file does not have them there."""
+
 FOLDERS: dict[str, tuple[str, type[BaseModel]]] = {
     "tasks": ("task", Task),
     "prompts": ("prompt", Prompt),
@@ -197,7 +200,9 @@ def _validate(kind: Any, content: dict, file: str, errors: list[UserError], pref
         return check(content)
     except ValidationError as error:
         for fault in error.errors():
-            where = [str(part) for part in fault["loc"] if part not in {"hub", "local", "wheel", "pruned", "random"}]
+            where = [
+                str(part) for part in fault["loc"] if part not in {"hub", "local", "wheel", "pruned", "random", "api"}
+            ]
             key = ".".join(([prefix] if prefix else []) + where)
             errors.append(_explain(kind, fault, file, key))
     return None

@@ -54,4 +54,28 @@ class RandomModel(_Common):
     seed: int = 0
 
 
-Model = Annotated[HubModel | LocalModel | WheelModel | PrunedModel | RandomModel, Field(discriminator="kind")]
+class Price(Section):
+    """What an endpoint charges, for a million tokens. Only budgets and estimates read it."""
+
+    prompt: float = Field(ge=0)
+    completion: float = Field(ge=0)
+
+
+class ApiModel(Section):
+    """A teacher behind an endpoint that speaks OpenAI's protocol, hosted or a vLLM server.
+
+    Prompts with `chat: true` go to its chat endpoint, others to its completions endpoint.
+    """
+
+    kind: Literal["api"]
+    architecture: Literal["api"] = "api"
+    licence: str | None = None
+    id: str = Field(description="Name and version of the model, as the endpoint has it; name a dated version.")
+    endpoint: str = Field("https://api.openai.com/v1", description="Base URL.")
+    key: str | None = Field("OPENAI_API_KEY", description="Environment variable that holds the key; null sends none.")
+    price: Price | None = None
+
+
+Model = Annotated[
+    HubModel | LocalModel | WheelModel | PrunedModel | RandomModel | ApiModel, Field(discriminator="kind")
+]

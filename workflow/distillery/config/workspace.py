@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from distillery.config.experiment import Experiment, Published, Settings, Setup
-from distillery.config.model import Model, PrunedModel
+from distillery.config.model import ApiModel, Model, PrunedModel
 from distillery.config.prompt import Prompt
 from distillery.config.recipe import Recipe
 from distillery.config.sampler import Sampler
@@ -68,6 +68,14 @@ class Workspace:
     def recipe_names(self) -> list[str]:
         """Every name that may stand for a recipe in a path."""
         return sorted({name for names in self.variants.values() for name in names})
+
+    def prices(self) -> dict[str, list[float]]:
+        """Identity of each model with a price -> price of a million prompt tokens, of a million completion tokens."""
+        return {
+            f"api:{model.id}@{model.endpoint}": [model.price.prompt, model.price.completion]
+            for model in self.models.values()
+            if isinstance(model, ApiModel) and model.price is not None
+        }
 
     def parent(self, model: str) -> str | None:
         """The model that a pruned one is cut from."""
