@@ -30,6 +30,7 @@ MAX_TEXT = 65_536
 REFUSALS = (
     *("as an ai language model", "as a language model", "i'm sorry", "i am sorry", "i cannot", "i can't"),
     *("i am unable", "i'm unable", "sorry,", "unable to answer", "not enough information", "not possible to"),
+    *("please provide", "cannot be determined", "additional information"),
 )
 """What a text without a program is called a refusal for, lower case."""
 
