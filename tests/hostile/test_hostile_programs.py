@@ -144,7 +144,7 @@ CASES = {
         True,
         FAILS,
         [
-            *(body(f"open({name!r}, 'w').write('x')") for name in ("/usr/x", "/root/x", "x", "/tmp/x")),
+            *(body(f"open({name!r}, 'w').write('x')") for name in ("/usr/x", f"{Path.home()}/x", "x", "/tmp/x")),
             using("os", "for n in range(10**5): os.close(os.open(f'/tmp/{n}', os.O_CREAT | os.O_WRONLY))"),
             using("os", "os.mkdir('/tmp/x')"),
         ],
@@ -156,7 +156,7 @@ CASES = {
         [
             *(
                 body(f"return open({name!r}).read()")
-                for name in ("/etc/passwd", "/proc/self/environ", "/root/.ssh/id_rsa")
+                for name in ("/etc/passwd", "/proc/self/environ", f"{Path.home()}/.ssh/id_rsa")
             ),
             using("os", "return open(f'/proc/{os.getppid()}/mem', 'rb').read(1)"),
             using("os", "return str(os.listdir('/'))"),

@@ -2,7 +2,8 @@
 
     extract      completion -> program, or the reason why there is none
     gate         what a program may say at all; reads it, never runs it
-    sandbox      runs programs, apart from everything else (docs/sandbox.md); `isolation` is the wall, `worker` inside
+    sandbox      runs programs, apart from everything else (docs/sandbox.md); `isolation` is the wall,
+                 `process` a worker seen from outside, `worker` from inside
     execution    what came of one run: the closed list of outcomes, and the reader of a run's record
     matching     is the result the gold answer? in two modes; the counters of a filter
     injection    wrong programs on purpose, for self-refinement

@@ -19,12 +19,13 @@ from pathlib import Path
 from typing import Any, Literal
 
 from distillery.errors import UserError
+from distillery.programs import worker
 
 Profile = Literal["bwrap", "seccomp", "unsafe"]
 PROFILES: tuple[Profile, ...] = ("bwrap", "seccomp")
 """From the strongest down; `unsafe` is not among them."""
 
-WORKER = Path(__file__).with_name("worker.py")
+WORKER = Path(worker.__file__)
 PYTHON = os.path.realpath(sys.executable)
 ENVIRONMENT = {"PYTHONHASHSEED": "0", "LC_ALL": "C.UTF-8", "TZ": "UTC"}
 """All of the worker's environment. The seed orders sets the same in every run; `-I` would ignore it, so `-s -P`."""
@@ -62,7 +63,7 @@ def solution():
     attempt("read a file", lambda: os.open("/usr", os.O_RDONLY))
     attempt("write a file", lambda: os.open("/tmp/probe", os.O_CREAT | os.O_WRONLY))
     attempt("signal its parent", lambda: os.kill(os.getppid(), 0))
-    attempt("start a program", lambda: os.execv("/usr/bin/true", ["true"]))
+    attempt("start a program", lambda: os.posix_spawn("/usr/bin/true", ["true"], {}))
     attempt("open a pipe", os.pipe)
     return ", ".join(could) or "nothing"
 """
@@ -92,7 +93,7 @@ def system_call_filter(kind: Literal["program", "worker"]) -> bytes:
         no_code = pyseccomp.Arg(2, pyseccomp.MASKED_EQ, 4, 0)  # PROT_EXEC is bit 2 of the third argument
         rules = [(pyseccomp.ALLOW, name, ()) for name in ESSENTIAL]
         rules += [(pyseccomp.ALLOW, name, (no_code,)) for name in ("mmap", "mprotect")]
-        rules += [(pyseccomp.ALLOW, "write", (pyseccomp.Arg(0, pyseccomp.EQ, 3),))]  # worker.RESULT_FD
+        rules += [(pyseccomp.ALLOW, "write", (pyseccomp.Arg(0, pyseccomp.EQ, worker.RESULT_FD),))]
     for action, name, arguments in rules:
         try:
             made.add_rule(action, name, *arguments)

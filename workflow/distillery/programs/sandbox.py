@@ -16,152 +16,24 @@ fault of the sandbox itself is retried, and reported as such if it stays; it is 
 import functools
 import os
 import selectors
-import struct
-import subprocess
-import tempfile
 import time
 from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import IO, Any, Literal
+from typing import Literal
 
 from distillery.errors import UserError
 from distillery.programs.execution import MAX_RECORD, Execution, Outcome, execution_of
 from distillery.programs.gate import refusal
-from distillery.programs.isolation import (
-    ENVIRONMENT,
-    PROBE,
-    PROFILES,
-    Profile,
-    bwrap_command,
-    bwrap_programs,
-    system_call_filter,
-    worker_command,
-    worker_settings,
-)
+from distillery.programs.isolation import PROBE, PROFILES, Profile, bwrap_programs, worker_settings
+from distillery.programs.process import BROKEN, START_SECONDS, Worker
+from distillery.programs.worker import HEAD
 
 PROGRAMS_PER_WORKER = 500
 ATTEMPTS = 3
 """How often a program is tried before a fault of the sandbox becomes its outcome."""
-START_SECONDS = 20.0
-"""Longest start of a worker, on a busy machine; 0.05 s on an idle one."""
 MAX_SOURCE = 262_144
 """Largest program that goes to a worker where the gate is off, in bytes."""
-
-_HEAD = struct.Struct("!iid?")  # worker.HEAD
-_BROKEN = (OSError, ValueError, EOFError)
-
-
-class Worker:
-    """One worker process: started, asked one program at a time, replaced when it may not be trusted any more."""
-
-    def __init__(self, profile: Profile, settings: bytes, bwrap: str | None) -> None:
-        self.profile, self.settings, self.bwrap = profile, settings, bwrap
-        self.process: subprocess.Popen[bytes] | None = None
-        self.landlock = 0
-        self.served = 0
-        self._received = bytearray()
-
-    def start(self) -> None:
-        """Start the process and wait until it is ready.
-
-        Raises:
-            OSError, ValueError, EOFError: It did not come up; the message holds the end of what it wrote.
-        """
-        self.stop()
-        self._received.clear()
-        self.served = 0
-        with tempfile.TemporaryFile() as errors:
-            self.process = self._spawn(errors)
-            os.set_blocking(self._pipes[1].fileno(), False)
-            try:
-                self._write(self.settings)
-                reply = self._await(time.monotonic() + START_SECONDS)
-                self.landlock = int(reply.split(b":")[1].rstrip(b"}"))
-            except (*_BROKEN, IndexError) as error:
-                self.stop()
-                errors.seek(0)
-                said = errors.read()[-400:].decode(errors="replace").strip()
-                raise OSError(said or f"the worker did not start: {error!r}") from error
-
-    def _spawn(self, errors: IO[bytes]) -> subprocess.Popen[bytes]:
-        pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": errors, "bufsize": 0}
-        if self.profile != "bwrap":
-            return subprocess.Popen(worker_command(), env=ENVIRONMENT, cwd="/", start_new_session=True, **pipes)
-        assert self.bwrap is not None
-        with tempfile.TemporaryFile() as code:
-            code.write(system_call_filter("worker"))
-            code.seek(0)
-            command = bwrap_command(self.bwrap, code.fileno())
-            return subprocess.Popen(command, env={}, cwd="/", pass_fds=(code.fileno(),), **pipes)
-
-    @property
-    def _pipes(self) -> tuple[IO[bytes], IO[bytes]]:
-        assert self.process is not None and self.process.stdin is not None and self.process.stdout is not None
-        return self.process.stdin, self.process.stdout
-
-    def _write(self, data: bytes) -> None:
-        data = len(data).to_bytes(4, "big") + data
-        while data:
-            data = data[self._pipes[0].write(data) :]
-
-    def _await(self, deadline: float) -> bytes:
-        with selectors.DefaultSelector() as selector:
-            selector.register(self.fileno(), selectors.EVENT_READ)
-            while (frame := self.receive()) is None:
-                if not selector.select(max(0.0, deadline - time.monotonic())) and time.monotonic() >= deadline:
-                    raise ValueError("no answer in time")
-            return frame
-
-    def fileno(self) -> int:
-        """The descriptor that becomes readable when there is an answer."""
-        return self._pipes[1].fileno()
-
-    def send(self, source: bytes) -> None:
-        """Give the worker a program to run."""
-        self.served += 1
-        self._write(source)
-
-    def receive(self) -> bytes | None:
-        """The worker's frame if all of it has arrived, else None; never waits.
-
-        Raises:
-            EOFError: The worker has gone.
-            ValueError: It sent more than a reply can hold.
-        """
-        while True:
-            try:
-                more = os.read(self.fileno(), 65_536)
-            except BlockingIOError:
-                break
-            if not more:
-                raise EOFError("the worker ended")
-            self._received += more
-            if len(self._received) > MAX_RECORD + 1024:
-                raise ValueError("the worker sent too much")
-        if len(self._received) < 4:
-            return None
-        size = int.from_bytes(self._received[:4], "big")
-        if size > MAX_RECORD + _HEAD.size:
-            raise ValueError("the worker announced too much")
-        if len(self._received) < 4 + size:
-            return None
-        if len(self._received) > 4 + size:
-            raise ValueError("the worker answered twice")
-        frame = bytes(self._received[4:])
-        self._received.clear()
-        return frame
-
-    def stop(self) -> None:
-        """Kill the process; its namespace (bwrap) or its death signal (seccomp) takes the program with it."""
-        if self.process is None:
-            return
-        process, self.process = self.process, None
-        process.kill()
-        process.wait()
-        for pipe in (process.stdin, process.stdout):
-            assert pipe is not None
-            pipe.close()
 
 
 @dataclass(slots=True)
@@ -182,6 +54,8 @@ class Sandbox:
         cpu_seconds: Processor seconds after which it is stopped; one more, and it is killed.
         memory_mb: Address space of a program, Python's own 30 MB included.
         gate: False runs what the gate would refuse: for tests of the wall behind it.
+
+    Use it in the thread that opened it: workers die with that thread, so that none outlives a crash.
 
     Raises:
         UserError: No profile works here, or the one that was asked for does not; says why for each.
@@ -297,7 +171,7 @@ class Sandbox:
                 if worker.process is None or worker.served >= PROGRAMS_PER_WORKER:
                     worker.start()
                 worker.send(job.source)
-            except _BROKEN as error:
+            except BROKEN as error:
                 worker.stop()
                 job.faults += 1
                 if job.faults >= ATTEMPTS:
@@ -330,7 +204,7 @@ class Sandbox:
                     execution = Execution(Outcome.TIMEOUT_WALL, seconds=self.wall_seconds)
                 else:
                     execution = self._read(frame)
-            except _BROKEN as error:
+            except BROKEN as error:
                 execution = Execution(Outcome.SANDBOX_ERROR, message=str(error)[:500])
             del busy[number]
             if execution.outcome in _DISTRUSTED:
@@ -345,12 +219,12 @@ class Sandbox:
                 done[job.index] = execution
 
     def _read(self, frame: bytes) -> Execution:
-        if len(frame) < _HEAD.size:
+        if len(frame) < HEAD.size:
             raise ValueError("the worker's answer is too short")
-        ended_by, code, seconds, over = _HEAD.unpack(frame[: _HEAD.size])
+        ended_by, code, seconds, over = HEAD.unpack(frame[: HEAD.size])
         if seconds > self.wall_seconds:  # it ended while nobody watched
             return Execution(Outcome.TIMEOUT_WALL, seconds=seconds)
-        return execution_of(frame[_HEAD.size :], signal_number=ended_by, exit_code=code, over=over, seconds=seconds)
+        return execution_of(frame[HEAD.size :], signal_number=ended_by, exit_code=code, over=over, seconds=seconds)
 
 
 _DISTRUSTED = (Outcome.TIMEOUT_CPU, Outcome.TIMEOUT_WALL, Outcome.KILLED, Outcome.OUTPUT_LIMIT, Outcome.SANDBOX_ERROR)
@@ -404,15 +278,15 @@ def _self_test(profile: Profile, bwrap: str | None) -> str | None:
         try:
             worker.start()
             worker.send(PROBE.encode())
-            frame = worker._await(time.monotonic() + START_SECONDS)
+            frame = worker.wait(time.monotonic() + START_SECONDS)
         finally:
             worker.stop()
     except UserError as error:
         return error.problem
-    except _BROKEN as error:
+    except BROKEN as error:
         return str(error)
-    ended_by, code, seconds, over = _HEAD.unpack(frame[: _HEAD.size])
-    run = execution_of(frame[_HEAD.size :], signal_number=ended_by, exit_code=code, over=over, seconds=seconds)
+    ended_by, code, seconds, over = HEAD.unpack(frame[: HEAD.size])
+    run = execution_of(frame[HEAD.size :], signal_number=ended_by, exit_code=code, over=over, seconds=seconds)
     if run.value == "nothing":
         return None
     return f"a test program could {run.value}" if run.outcome == Outcome.OK else f"a test program gave {run.label}"
