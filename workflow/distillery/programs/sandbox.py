@@ -49,7 +49,7 @@ class Sandbox:
 
     Args:
         profile: `auto` takes the strongest that works here; a name takes that one; `unsafe` only by name.
-        workers: Programs at a time; by default one fewer than there are cores, and at least one.
+        workers: Programs at a time; by default as many as there are cores, since this process mostly waits.
         wall_seconds: Longest a program may take by the clock on the wall.
         cpu_seconds: Processor seconds after which it is stopped; one more, and it is killed.
         memory_mb: Address space of a program, Python's own 30 MB included.
@@ -76,7 +76,7 @@ class Sandbox:
         chosen = probe() if profile == "auto" else profile
         self._profile, bwrap = _resolve(chosen)
         settings = worker_settings(self._profile, cpu_seconds=cpu_seconds, memory_mb=memory_mb, most=MAX_RECORD)
-        number = max(1, len(os.sched_getaffinity(0)) - 1) if workers is None else workers
+        number = len(os.sched_getaffinity(0)) if workers is None else workers
         self._pool = [Worker(self._profile, settings, bwrap) for _ in range(number)]
         self._running = False
 
