@@ -137,7 +137,34 @@ def plan() -> Iterator[Figure]:
     yield {"name": "dry run of the default", "unit": "s", "ours": statistics.median(ours() for _ in range(3))}
 
 
-FIGURES = {"sampling": sampling, "grading": grading, "lookup": lookup, "plan": plan}
+def programs() -> Iterator[Figure]:
+    """Programs run per second in the sandbox, as the machine's strongest profile, against a Python process for each."""
+    from distillery.programs.sandbox import Sandbox
+
+    texts = [f"def solution():\n    a = {n}\n    b = 4\n    result = a * b\n    return result\n" for n in range(800)]
+    few = texts[:40]  # one process each takes a hundredth of a second and more
+
+    def one_process_each() -> float:
+        start = time.perf_counter()
+        for text in few:
+            command = [sys.executable, "-I", "-S", "-c", f"{text}print(solution())"]
+            subprocess.run(command, check=True, capture_output=True, timeout=30)
+        return len(few) / (time.perf_counter() - start)
+
+    with Sandbox() as box:
+
+        def ours() -> float:
+            start = time.perf_counter()
+            assert all(run.outcome == "ok" for run in box.run(texts))
+            return len(texts) / (time.perf_counter() - start)
+
+        mine, bare = in_turn(3, ours, one_process_each)
+        beside = "one process per program, without a sandbox"
+        name = f"programs run, profile {box.profile}"
+        yield {"name": name, "unit": "1/s", "ours": mine, "baseline": bare, "beside": beside}
+
+
+FIGURES = {"sampling": sampling, "grading": grading, "lookup": lookup, "plan": plan, "programs": programs}
 
 
 def main() -> None:

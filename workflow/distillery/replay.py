@@ -92,7 +92,7 @@ def fine_tune_cot_completions(
                 )
             reason: FinishReason = "length" if item["reasoning_finish_reason"] == "length" else "stop"
             completions.append(
-                _completion(
+                replayed(
                     sampler,
                     question.qid,
                     index,
@@ -145,7 +145,7 @@ def mentor_kd_completions(path: Path, questions: Iterable[Question], sampler: st
             raise UserError("neither `chain` nor a list of `output`", file=path, key=f"row {row}", remedy=_FETCH)
         for output, answer in outputs:
             completions.append(
-                _completion(
+                replayed(
                     sampler,
                     question.qid,
                     drawn[question.qid],
@@ -175,7 +175,7 @@ def _question(task: str, split: Split, row: int, text: str, gold: str) -> Questi
     return Question(qid=f"{task}-{split}-{row:05d}", task=task, question=text, gold=gold, meta={"row": row})
 
 
-def _completion(
+def replayed(
     sampler: str,
     qid: str,
     sample_index: int,
@@ -185,6 +185,7 @@ def _completion(
     answer_text: str | None,
     finish_reason: FinishReason,
 ) -> Completion:
+    """A completion that was not sampled here; its id follows from all that is known about it."""
     identity = canonical_json(["replay", sampler, qid, sample_index, prompt, text, answer_text])
     return Completion(
         completion_id=hashlib.sha256(identity.encode()).hexdigest()[:32],
