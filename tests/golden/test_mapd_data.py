@@ -1,10 +1,13 @@
-"""MAPD's released exchange under our exam, acceptance, audit and pairs: the counts of the public files, exactly."""
+"""MAPD's released exchange under our acceptance, audit and pairs: the counts of the public files, exactly.
+
+Precision and recall need to know which rationales are right. The release does not say, so two proxies stand here with
+their tokeniser; another one moves such figures by a few rationales, and no other figure.
+"""
 
 import re
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
-from statistics import fmean
 
 import pytest
 
@@ -129,9 +132,18 @@ def test_each_rule_keeps_as_many_as_recomputed(
     assert counts["decisions"]["accepted"] == accepted
     assert questions is None or counts["questions_with_accepted"] == questions
     for grader, expected in {"last": precision, "anywhere": lenient_precision}.items():
-        if expected is not None:  # the release fixes no tokeniser, hence the tolerance
+        if expected is not None:
             figures = audit(exchange.rationales, exchange.reviews, made, verdicts, grader=grader)
-            assert figures["acceptance"]["precision"] == pytest.approx(expected, abs=0.003)
+            assert figures["acceptance"]["precision"] == pytest.approx(expected, abs=5.1e-4)  # printed with 3 digits
+
+
+@pytest.mark.parametrize(
+    ("threshold", "recall"), {1: 0.996, 2: 0.981, 3: 0.898, 3.5: 0.874, 4: 0.859, 4.5: 0.842}.items()
+)
+def test_a_higher_threshold_loses_right_rationales_as_recomputed(threshold, recall, exchange, verdicts):
+    made, _ = decided(exchange, verdicts, threshold=threshold)
+    figures = audit(exchange.rationales, exchange.reviews, made, verdicts, grader="last")
+    assert round(figures["acceptance"]["recall"], 3) == recall
 
 
 def test_strictness_decides_the_ties_and_most_ties_are_full_splits(exchange):
@@ -145,7 +157,7 @@ def test_strictness_decides_the_ties_and_most_ties_are_full_splits(exchange):
 def test_the_answer_check_alone_keeps_what_the_review_rejects(exchange, verdicts):
     _, alone = decided(exchange, verdicts, peers=False, gate="right")
     _, both = decided(exchange, verdicts, gate="right")
-    assert alone["decisions"]["accepted"] - both["decisions"]["accepted"] == pytest.approx(82, abs=3)
+    assert alone["decisions"]["accepted"] - both["decisions"]["accepted"] == 82
 
 
 def test_with_two_valid_scores_needed_two_rationales_stay_undecided(exchange):
@@ -158,22 +170,19 @@ def test_reviewers_are_as_good_as_recomputed(exchange, verdicts):
     figures = audit(exchange.rationales, exchange.reviews, made, verdicts, grader="last")
     shown = ("valid", "true_positives", "false_positives", "true_negatives", "false_negatives")
     exact = {name: tuple(row[key] for key in shown) for name, row in figures["reviewers"].items()}
-    recomputed = {
+    assert exact == {
         "gpt": (773, 462, 71, 194, 46),
         "gemini": (774, 529, 159, 65, 21),
         "mistral": (773, 486, 33, 193, 61),
     }
-    assert {name: cells[0] for name, cells in exact.items()} == {name: cells[0] for name, cells in recomputed.items()}
-    for name, cells in recomputed.items():
-        assert exact[name] == pytest.approx(cells, abs=3)
     rounded = {
         name: (round(row["accuracy"], 3), round(row["mean"], 2), round(row["share_of_highest"], 3))
         for name, row in figures["reviewers"].items()
     }
     assert rounded == {
-        "gpt": (pytest.approx(0.849, abs=0.003), 3.92, 0.642),
-        "gemini": (pytest.approx(0.767, abs=0.003), 4.65, 0.860),
-        "mistral": (pytest.approx(0.878, abs=0.003), 3.71, 0.652),
+        "gpt": (0.849, 3.92, 0.642),
+        "gemini": (0.767, 4.65, 0.860),
+        "mistral": (0.878, 3.71, 0.652),
     }
     assert [name for name, row in figures["reviewers"].items() if row["lenient"]] == ["gemini"]
 
@@ -189,16 +198,15 @@ def test_reviewers_agree_as_often_as_recomputed(exchange, verdicts):
 def test_authors_are_judged_as_recomputed(exchange, verdicts):
     made, _ = decided(exchange, verdicts)
     authors = audit(exchange.rationales, exchange.reviews, made, verdicts, grader="last")["authors"]
-    for name, (accepted, right, raw_right, precision, length) in {
+    shown = ("accepted", "accepted_right", "right")
+    assert {
+        name: (*(row[key] for key in shown), round(row["precision"], 3), round(row["mean_length"]))
+        for name, row in authors.items()
+    } == {
         "gpt": (286, 272, 294, 0.951, 363),
         "gemini": (221, 204, 253, 0.923, 111),
         "mistral": (319, 245, 256, 0.768, 505),
-    }.items():
-        row = authors[name]
-        assert row["accepted"] == accepted
-        assert (row["accepted_right"], row["right"]) == pytest.approx((right, raw_right), abs=3)
-        assert row["precision"] == pytest.approx(precision, abs=0.01)
-        assert round(row["mean_length"]) == length
+    }
 
 
 STUDENT = Renderer(
@@ -244,7 +252,7 @@ def test_a_random_drop_keeps_as_many_questions_as_the_review(exchange, verdicts)
 
 def test_released_mistakes_end_where_the_extracted_answer_first_occurs(exchange):
     ends = Counter(mistake.text.endswith(mistake.answer) for mistake in exchange.mistakes if mistake.answer)
-    assert ends == {True: 364, False: 14}  # 14 answers lost a comma or a space that the text has
+    assert ends == {True: 364, False: 14}  # 14 answers lost the thousands comma that the text has
 
 
 def test_strategy_qa_mistakes_are_read_with_gold_facts_and_parse_failures(released):
@@ -269,8 +277,5 @@ def test_a_changed_file_is_refused_by_its_checksum(released, tmp_path):
 
 def test_feedback_names_the_gold_number_as_often_as_recomputed(exchange):
     gold = {question.qid: question.gold for question in exchange.questions}
-    named = defaultdict(list)
-    for one in exchange.feedback:
-        named[one.sampler].append(anywhere_right(one.text, gold[one.qid]))
-    assert all(320 <= sum(found) <= 362 for found in named.values())
-    assert fmean(map(len, named.values())) == 387
+    named = Counter(one.sampler for one in exchange.feedback if anywhere_right(one.text, gold[one.qid]))
+    assert named == {"gpt": 350, "gemini": 360, "mistral": 339}
