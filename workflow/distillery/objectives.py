@@ -180,7 +180,7 @@ def two_task_loss(
     Raises:
         ValueError: The shapes do not fit, or a task with weight has no token with loss.
 
-    Source: MAPD (arXiv 2410.03663), section 3.3. The public code averages each task over a micro-batch; there that is a
+    Source: MAPD (arXiv 2410.03663). The public code averages each task over a micro-batch; there that is a
     mean over tokens and padding alike.
     """
     _check(student_logits, labels)

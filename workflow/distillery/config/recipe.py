@@ -62,7 +62,7 @@ class MentorKD(Section):
 
 
 class TwoTask(Section):
-    """alpha CE(feedback) + (1-alpha) CE(rationale), on pairs of rows. Source: MAPD, section 3.3."""
+    """alpha CE(feedback) + (1-alpha) CE(rationale), on pairs of rows. Source: MAPD (arXiv 2410.03663), public code."""
 
     loss: Literal["two-task"]
     alpha: float = Field(0.5, ge=0, le=1, description="Weight of the feedback task; at 0 or 1 the other is not read.")

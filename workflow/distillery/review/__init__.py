@@ -9,6 +9,6 @@ audit        how far the reviewers can be trusted
 pairs        training rows: one feedback row and one rationale row per mistake
 records      what these hand to each other
 
-Source: MAPD / FAIR (arXiv 2410.03663), section 3; public code zhuochunli/Learn-from-Committee. Nothing here asks a
+Source: MAPD / FAIR (arXiv 2410.03663); public code zhuochunli/Learn-from-Committee. Nothing here asks a
 model: replies are completions like all others, so a sweep over thresholds never asks one again.
 """

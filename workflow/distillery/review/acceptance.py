@@ -41,7 +41,7 @@ def decide(
         UserError: A review is of no rationale, of a null one or doubled, names another author, or has no weight; or
             the rule has a gate and a rationale no verdict.
 
-    Source: MAPD (arXiv 2410.03663), section 3.2; public code, collect_teacher_res.py. Gate and `undecided` are ours.
+    Source: MAPD (arXiv 2410.03663); public code, collect_teacher_res.py. Gate and `undecided` are ours.
     """
     given = list(rationales)
     by_rationale = _grouped(given, reviews, rule)

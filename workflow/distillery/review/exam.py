@@ -36,7 +36,7 @@ def find_mistakes(
     Raises:
         UserError: A completion belongs to no question, a question has two, or there is no verdict of the grader.
 
-    Source: MAPD (arXiv 2410.03663), section 3.1; public code, infer_student_wrong.py.
+    Source: MAPD (arXiv 2410.03663); public code, infer_student_wrong.py.
     """
     by_qid = {question.qid: question for question in questions}
     judged = {verdict.completion_id: verdict for verdict in verdicts if verdict.grader == exam.grader}

@@ -55,7 +55,7 @@ def pair_rows(
     Raises:
         UserError: Mode and teacher do not fit, the teacher gave nothing at all, or no pair is left.
 
-    Source: MAPD (arXiv 2410.03663), section 3.3; public code, data.py. There an item without both parts is lost in a
+    Source: MAPD (arXiv 2410.03663); public code, data.py. There an item without both parts is lost in a
     bare `except`.
     """
     if (mode == "single") != (teacher is not None):

@@ -44,7 +44,7 @@ def routes(
     Raises:
         UserErrors: Every author with too few reviewers, and every allowed pair that cannot be.
 
-    Source: MAPD (arXiv 2410.03663), section 3.2: each rationale is scored by the other teachers. Families are ours.
+    Source: MAPD (arXiv 2410.03663): each rationale is scored by the other teachers. Families are ours.
     """
     panel = teachers if reviewers is None else reviewers
     allowed = list(allow)

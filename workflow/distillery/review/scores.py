@@ -84,7 +84,7 @@ def expected_score(log_probabilities: Mapping[str, float]) -> float | None:
     >>> round(expected_score({"4": math.log(0.6), "5": math.log(0.2), "[": math.log(0.2)}), 2)
     4.25
 
-    Source: G-Eval (arXiv 2303.16634), section 2.
+    Source: G-Eval (arXiv 2303.16634).
     """
     given: dict[int, float] = {}
     for token, value in log_probabilities.items():

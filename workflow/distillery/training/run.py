@@ -125,7 +125,7 @@ def train_model(
         UserError: Rows cannot be trained on (see `encode_rows` and `units_of`), or mentor and student differ in width.
 
     Source: Fine-tune-CoT (arXiv 2212.10071), section 3; Mentor-KD (arXiv 2410.09037), section 3.3; MAPD (arXiv
-    2410.03663), section 3.3.
+    2410.03663).
     """
     base, out, checkpoints = Path(base), Path(out), Path(checkpoints)
     _quiet()
