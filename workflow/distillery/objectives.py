@@ -3,6 +3,7 @@
     cross_entropy_loss   the student imitates the target text
     soft_label_loss      the student imitates the mentor's distribution over the next token
     mentor_kd_loss       (1 - lambda) * cross-entropy + lambda * soft labels
+    two_task_loss        alpha * cross-entropy on feedback + (1 - alpha) * cross-entropy on rationales
 
 Logits and labels are ALIGNED: position i of the logits predicts position i of the labels. A causal model's output has
 to be shifted against its input by the caller; an encoder-decoder's is aligned already. A label of IGNORE (-100) marks
@@ -153,6 +154,45 @@ def mentor_kd_loss(
             student_logits, mentor_logits, labels, temperature, divergence, skew, positions
         )
     return (1 - weight) * hard + weight * soft
+
+
+def two_task_loss(
+    student_logits: Tensor,
+    labels: Tensor,
+    feedback: Tensor,
+    *,
+    alpha: float,
+    items: Tensor | tuple[int, int] | None = None,
+) -> Tensor:
+    """Cross-entropy of two tasks: alpha * feedback + (1 - alpha) * rationale, each in nats per token of its task.
+
+    Each task is divided by its own tokens, so that alpha weighs tasks and not the lengths of their texts. At 1 the loss
+    is the cross-entropy of the feedback, at 0 that of the rationales, bit for bit; the other task may be absent.
+
+    Args:
+        student_logits: (..., vocabulary).
+        labels: (...), int64; IGNORE marks positions without loss.
+        feedback: (...), bool: whether a position belongs to the feedback task.
+        alpha: Weight of the feedback task.
+        items: Tokens with loss of the whole batch, (feedback, rationale), for gradient accumulation. None: those of
+            this call.
+
+    Raises:
+        ValueError: The shapes do not fit, or a task with weight has no token with loss.
+
+    Source: MAPD (arXiv 2410.03663). The public code averages each task over a micro-batch; there that is a
+    mean over tokens and padding alike.
+    """
+    _check(student_logits, labels)
+    if feedback.shape != labels.shape:
+        raise ValueError(f"feedback mask {tuple(feedback.shape)} and labels {tuple(labels.shape)} do not fit")
+    parts = []
+    for number, (weight, mask) in enumerate([(alpha, feedback), (1 - alpha, ~feedback)]):
+        if weight == 0:
+            continue
+        loss = cross_entropy_loss(student_logits[mask], labels[mask], None if items is None else items[number])
+        parts.append(loss if weight == 1 else weight * loss)
+    return parts[0] if len(parts) == 1 else parts[0] + parts[1]
 
 
 def _check(student_logits: Tensor, labels: Tensor, mentor_logits: Tensor | None = None) -> None:

@@ -4,7 +4,6 @@ Every completion looked at is kept or dropped with a reason, and the counts add 
 answer, never with the model's own wording of it (Fine-tune-CoT, section 1.3).
 """
 
-import hashlib
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -13,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from distillery.config.recipe import Rows
+from distillery.draws import draw_key
 from distillery.errors import UserError
 from distillery.prompts import Renderer
 from distillery.records import Completion, Outcome, Question, TrainingRow, Verdict
@@ -96,7 +96,7 @@ def _from_samples(
             right.setdefault(one.qid, []).append(one)
     rows = []
     for qid, ones in right.items():
-        chosen = sorted(ones, key=lambda one: _draw(seed, name, qid, one.sample_index))[: source.per_question]
+        chosen = sorted(ones, key=lambda one: draw_key(seed, name, qid, one.sample_index))[: source.per_question]
         dropped["over the cap"] += len(ones) - len(chosen)
         rows += [_row(by_qid[qid], name, one, sampled.renderer, student) for one in chosen]
     return rows, +dropped
@@ -126,13 +126,8 @@ def _gold_row(question: Question, source: str, student: Renderer) -> TrainingRow
 
 def _share(questions: Sequence[Question], share: float, seed: int) -> list[Question]:
     """The first `share` of the questions in an order drawn by seed: a smaller share is part of a larger one."""
-    ordered = sorted(questions, key=lambda question: _draw(seed, "share", question.qid, 0))
+    ordered = sorted(questions, key=lambda question: draw_key(seed, "share", question.qid, 0))
     return ordered[: math.ceil(share * len(questions))]
-
-
-def _draw(seed: int, *what: object) -> str:
-    """A random-looking order that does not change when questions are added."""
-    return hashlib.sha256("\0".join(map(str, (seed, *what))).encode()).hexdigest()
 
 
 def _nothing_kept(name: str, source: Rows, dropped: Mapping[str, int], sampled: Sampled | None) -> UserError:

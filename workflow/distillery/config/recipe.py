@@ -61,7 +61,18 @@ class MentorKD(Section):
     )
 
 
-Objective = Annotated[CrossEntropy | MentorKD, Field(discriminator="loss")]
+class TwoTask(Section):
+    """alpha CE(feedback) + (1-alpha) CE(rationale), on pairs of rows. Source: MAPD (arXiv 2410.03663), public code."""
+
+    loss: Literal["two-task"]
+    alpha: float = Field(0.5, ge=0, le=1, description="Weight of the feedback task; at 0 or 1 the other is not read.")
+    mask_padding: bool = Field(
+        True,
+        description="False supervises padding, as the public code does: rows filled with stop tokens to `max_length`.",
+    )
+
+
+Objective = Annotated[CrossEntropy | MentorKD | TwoTask, Field(discriminator="loss")]
 
 
 class Lora(Section):
@@ -77,7 +88,7 @@ class Train(Section):
     """How weights are fitted. The batch size is the global one; how devices share it is the machine's affair."""
 
     epochs: int = Field(20, ge=1)
-    batch_size: int = Field(8, ge=1)
+    batch_size: int = Field(8, ge=1, description="Rows of an update; with the objective two-task its pairs.")
     learning_rate: float = Field(3e-4, gt=0)
     schedule: Literal["constant", "linear", "cosine"] = "constant"
     warmup: float = Field(0.0, ge=0, lt=1, description="Share of the steps.")

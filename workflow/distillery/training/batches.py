@@ -73,18 +73,21 @@ class CausalCollator:
 
     Args:
         width: Pad to this many tokens at least (the published code pads the whole set to its longest row).
+        mask_padding: False makes padding a part of the target, as MAPD's public code does: it is attended to and
+            carries loss. Then `pad_id` is to be the stop token.
     """
 
-    def __init__(self, pad_id: int, width: int = 0) -> None:
-        self.pad_id, self.width = pad_id, width
+    def __init__(self, pad_id: int, width: int = 0, *, mask_padding: bool = True) -> None:
+        self.pad_id, self.width, self.mask_padding = pad_id, width, mask_padding
 
     def __call__(self, features: list[dict[str, list[int]]]) -> dict[str, Tensor]:
         ids = [feature["prompt_ids"] + feature["target_ids"] for feature in features]
         labels = [[IGNORE] * len(feature["prompt_ids"]) + feature["target_ids"] for feature in features]
+        attended, label = (0, IGNORE) if self.mask_padding else (1, self.pad_id)
         return {
             "input_ids": _pad(ids, self.pad_id, self.width),
-            "attention_mask": _pad([[1] * len(row) for row in ids], 0, self.width),
-            "labels": _pad(labels, IGNORE, self.width),
+            "attention_mask": _pad([[1] * len(row) for row in ids], attended, self.width),
+            "labels": _pad(labels, label, self.width),
         }
 
 
@@ -104,6 +107,26 @@ class Seq2SeqCollator:
             "attention_mask": _pad([[1] * len(row) for row in prompts], 0),
             "labels": _pad([feature["target_ids"] for feature in features], IGNORE, self.width),
         }
+
+
+class PairCollator:
+    """The rows of pairs in one batch, so that both tasks of a pair take part in the same update.
+
+    A feature is a pair: `feedback` (bool), `prompt_ids` and `target_ids`, each a list over its rows. Returns what
+    `collate` makes of all rows, and `feedback` (rows,), bool.
+    """
+
+    def __init__(self, collate: CausalCollator | Seq2SeqCollator) -> None:
+        self.collate = collate
+
+    def __call__(self, features: list[dict[str, list]]) -> dict[str, Tensor]:
+        rows = [
+            {"prompt_ids": prompt, "target_ids": target}
+            for pair in features
+            for prompt, target in zip(pair["prompt_ids"], pair["target_ids"], strict=True)
+        ]
+        feedback = [task for pair in features for task in pair["feedback"]]
+        return {**self.collate(rows), "feedback": torch.tensor(feedback, dtype=torch.bool)}
 
 
 def tokens(example: Example) -> int:

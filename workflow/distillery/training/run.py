@@ -9,6 +9,7 @@ What this module does not do: choose the best epoch. The last weights are saved;
 
 import contextlib
 import ctypes
+import functools
 import gc
 import logging
 import shutil
@@ -18,7 +19,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from datasets import Dataset
 from pydantic import BaseModel, ConfigDict
 from transformers import (
     AutoModelForCausalLM,
@@ -34,12 +34,12 @@ from transformers import (
 from transformers.utils import logging as transformers_logging
 from trl import SFTConfig
 
-from distillery.config.recipe import CrossEntropy, Lora, MentorKD, Train
+from distillery.config.recipe import Lora, MentorKD, Objective, Train
 from distillery.errors import UserError
 from distillery.models import copy_tokenizer, new_folder
 from distillery.records import TrainingRow
-from distillery.tokenise import Architecture, Example, encode_rows
-from distillery.training.batches import CausalCollator, EpochOrder, Seq2SeqCollator, tokens
+from distillery.tokenise import Architecture, encode_rows
+from distillery.training.batches import EpochOrder
 from distillery.training.checkpoints import Checkpoint, last_whole
 from distillery.training.trainers import (
     CausalTrainer,
@@ -49,6 +49,7 @@ from distillery.training.trainers import (
     Progress,
     SaveNowAndThen,
 )
+from distillery.training.units import Unit, collator_of, dataset_of, units_of
 
 logger = logging.getLogger("distillery.training")
 
@@ -65,7 +66,7 @@ class TrainSummary(BaseModel):
     epochs: float
     rows: int
     target_tokens: int
-    """Tokens that carry loss, stop tokens included."""
+    """Target tokens, stop tokens included. With `two-task` of the tasks that have weight."""
     total_tokens: int
     """Those and the prompts; no padding."""
     seconds: float
@@ -85,7 +86,7 @@ def train_model(
     out: Path,
     *,
     train: Train,
-    objective: CrossEntropy | MentorKD,
+    objective: Objective,
     mentor: Path | None,
     architecture: Architecture,
     seed: int,
@@ -100,7 +101,8 @@ def train_model(
     """Fit `base` to `rows` and publish the model folder `out`, whole or not at all.
 
     Args:
-        rows: Prompts and targets, in a fixed order (records are sorted): the seed draws from their positions.
+        rows: Prompts and targets, in a fixed order (records are sorted): the seed draws from their positions. For
+            `two-task` pairs of a feedback and a rationale row; then batches and devices count pairs.
         base: Prepared folder of the model to start from.
         out: Folder with config, tokenizer and safetensors: bf16 where `train.precision` is bf16, else float32.
             Adapters are merged, so that any engine serves it.
@@ -120,9 +122,10 @@ def train_model(
         callbacks: For tests and live displays.
 
     Raises:
-        UserError: Rows cannot be trained on (see `encode_rows`), or mentor and student differ in width.
+        UserError: Rows cannot be trained on (see `encode_rows` and `units_of`), or mentor and student differ in width.
 
-    Source: Fine-tune-CoT (arXiv 2212.10071), section 3; Mentor-KD (arXiv 2410.09037), section 3.3.
+    Source: Fine-tune-CoT (arXiv 2212.10071), section 3; Mentor-KD (arXiv 2410.09037), section 3.3; MAPD (arXiv
+    2410.03663).
     """
     base, out, checkpoints = Path(base), Path(out), Path(checkpoints)
     _quiet()
@@ -130,8 +133,9 @@ def train_model(
     tokenizer = AutoTokenizer.from_pretrained(base, trust_remote_code=False)
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token  # padding is masked by place, so sharing the stop token is harmless
-    examples = encode_rows(rows, tokenizer, architecture=architecture, max_length=train.max_length)
-    order = EpochOrder([tokens(example) for example in examples], train.batch_size, seed)
+    encode = functools.partial(encode_rows, tokenizer=tokenizer, architecture=architecture, max_length=train.max_length)
+    units = units_of(rows, objective, encode)
+    order = EpochOrder([unit.tokens for unit in units], train.batch_size, seed)
     steps = steps or train.epochs * order.steps_per_epoch()
     resume = last_whole(checkpoints)
     # Before loading: TRL and peft draw adapter weights while the trainer is built.
@@ -144,7 +148,7 @@ def train_model(
     trainer = _trainer(
         model,
         tokenizer,
-        examples,
+        units,
         order,
         train=train,
         objective=objective,
@@ -156,11 +160,12 @@ def train_model(
         callbacks=[SaveNowAndThen(checkpoint_seconds, checkpoint_steps), Progress(out.name), *callbacks],
     )
     logger.info(
-        "%s: %d rows, %d updates of %d rows, %s, %d threads%s",
+        "%s: %d rows, %d updates of %d %s, %s, %d threads%s",
         out,
         len(rows),
         steps,
         train.batch_size,
+        "pairs" if objective.loss == "two-task" else "rows",
         train.precision,
         torch.get_num_threads(),
         f", resumed from step {resume.step}" if resume else "",
@@ -171,7 +176,7 @@ def train_model(
     if trainer.is_world_process_zero():
         _publish(trainer, base, out, train, use_cache)
     trainer.accelerator.wait_for_everyone()
-    summary = _summary(trainer, examples, order, seconds, resume)
+    summary = _summary(trainer, units, order, seconds, resume)
     del trainer, model, teacher
     gc.collect()
     logger.info("%s: loss %.3f, %.0f target tokens/s", out, summary.final_loss, summary.target_tokens_per_second)
@@ -208,11 +213,11 @@ def _load_mentor(
     folder: Path | None,
     architecture: Architecture,
     train: Train,
-    objective: CrossEntropy | MentorKD,
+    objective: Objective,
     student: PreTrainedModel,
 ) -> PreTrainedModel | None:
     """The frozen mentor; None where its soft labels have no weight, so that it costs nothing."""
-    if isinstance(objective, CrossEntropy) or objective.weight == 0:
+    if not isinstance(objective, MentorKD) or objective.weight == 0:
         return None
     if folder is None:
         raise UserError("the objective mentor-kd needs a mentor model", key="objective.loss", value=objective.loss)
@@ -302,11 +307,11 @@ def _arguments(
 def _trainer(
     model: PreTrainedModel,
     tokenizer: Any,
-    examples: list[Example],
+    units: list[Unit],
     order: EpochOrder,
     *,
     train: Train,
-    objective: CrossEntropy | MentorKD,
+    objective: Objective,
     mentor: PreTrainedModel | None,
     architecture: Architecture,
     checkpoints: Path,
@@ -314,21 +319,11 @@ def _trainer(
     arguments: SFTConfig | Seq2SeqTrainingArguments,
     callbacks: list[TrainerCallback],
 ) -> ObjectiveMixin:
-    causal = architecture == "causal"
-    width = 0
-    if isinstance(objective, MentorKD) and objective.mask == "repo-compat":  # its padding is part of the loss
-        width = max(tokens(example) if causal else len(example.target_ids) for example in examples)
-    collator = (CausalCollator if causal else Seq2SeqCollator)(tokenizer.pad_token_id, width)
-    trainer = (CausalTrainer if causal else EncoderDecoderTrainer)(
+    trainer = (CausalTrainer if architecture == "causal" else EncoderDecoderTrainer)(
         model=model,
         args=arguments,
-        data_collator=collator,
-        train_dataset=Dataset.from_dict(
-            {
-                "prompt_ids": [example.prompt_ids for example in examples],
-                "target_ids": [example.target_ids for example in examples],
-            }
-        ),
+        data_collator=collator_of(units, tokenizer, train=train, objective=objective, architecture=architecture),
+        train_dataset=dataset_of(units, objective),
         processing_class=tokenizer,
         callbacks=[FollowEpoch(order), *callbacks],
         objective=objective,
@@ -356,19 +351,19 @@ def _publish(trainer: ObjectiveMixin, base: Path, out: Path, train: Train, use_c
 
 
 def _summary(
-    trainer: ObjectiveMixin, examples: list[Example], order: EpochOrder, seconds: float, resume: Checkpoint | None
+    trainer: ObjectiveMixin, units: list[Unit], order: EpochOrder, seconds: float, resume: Checkpoint | None
 ) -> TrainSummary:
     steps = trainer.state.global_step
-    seen = [examples[index] for index in order.seen(steps)]
+    seen = [units[index] for index in order.seen(steps)]
     losses = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
-    target_tokens = sum(len(example.target_ids) for example in seen)
+    target_tokens = sum(unit.target_tokens for unit in seen)
     tail = losses[-max(1, len(losses) // 10) :]
     return TrainSummary(
         steps=steps,
         epochs=round(steps / order.steps_per_epoch(), 4),
-        rows=len(examples),
+        rows=sum(len(unit.examples) for unit in units),
         target_tokens=target_tokens,
-        total_tokens=sum(map(tokens, seen)),
+        total_tokens=sum(unit.tokens for unit in seen),
         seconds=round(seconds, 3),
         target_tokens_per_second=round(target_tokens / max(seconds, 1e-9), 1),
         final_loss=sum(tail) / len(tail),

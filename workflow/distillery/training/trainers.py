@@ -18,8 +18,8 @@ from tqdm import tqdm
 from transformers import PreTrainedModel, Seq2SeqTrainer, TrainerCallback
 from trl import SFTTrainer
 
-from distillery.config.recipe import CrossEntropy, MentorKD
-from distillery.objectives import IGNORE, cross_entropy_loss, mentor_kd_loss
+from distillery.config.recipe import MentorKD, Objective, TwoTask
+from distillery.objectives import IGNORE, cross_entropy_loss, mentor_kd_loss, two_task_loss
 from distillery.training.batches import EpochOrder
 from distillery.training.checkpoints import seal, writing_folder
 
@@ -65,7 +65,7 @@ class ObjectiveMixin(_Trainer):
     def __init__(
         self,
         *args: Any,
-        objective: CrossEntropy | MentorKD,
+        objective: Objective,
         mentor: PreTrainedModel | None,
         order: EpochOrder,
         checkpoints: Path,
@@ -75,6 +75,7 @@ class ObjectiveMixin(_Trainer):
         self.objective, self.mentor, self.order, self.checkpoints = objective, mentor, order, checkpoints
         self.seconds_before, self.started = seconds_before, time.monotonic()
         self.positions_in_batch: Tensor | None = None
+        self.items_of_tasks: Tensor | None = None
         super().__init__(*args, **kwargs)
         # Our loss divides by the tokens of the whole batch: the Trainer must count them, and not divide once more.
         self.model_accepts_loss_kwargs = self.loss_is_scaled_for_ga = True
@@ -99,6 +100,7 @@ class ObjectiveMixin(_Trainer):
             raise NotImplementedError("outputs are not kept: evaluation is the work of `predict`")
         inputs = dict(inputs)
         labels = self.aligned_labels(inputs.pop("labels"))
+        feedback = inputs.pop("feedback", None)
         objective = self.objective
         everywhere = isinstance(objective, MentorKD) and objective.mask == "repo-compat" and objective.weight > 0
         student = self.logits(model, inputs, labels, everywhere=everywhere)
@@ -106,6 +108,8 @@ class ObjectiveMixin(_Trainer):
         if self.mentor is not None and isinstance(objective, MentorKD) and objective.weight > 0:
             with torch.no_grad():
                 mentor = self.logits(self.mentor, inputs, labels, everywhere=everywhere)
+        if feedback is not None:
+            feedback = feedback[:, None].expand_as(labels)[labels != IGNORE]
         if not everywhere:
             labels = labels[labels != IGNORE]
         if isinstance(objective, MentorKD):
@@ -121,6 +125,8 @@ class ObjectiveMixin(_Trainer):
                 items=num_items_in_batch,
                 positions=self.positions_in_batch,
             )
+        elif isinstance(objective, TwoTask):
+            loss = two_task_loss(student, labels, feedback, alpha=objective.alpha, items=self.items_of_tasks)
         else:
             loss = cross_entropy_loss(student, labels, num_items_in_batch)
         if num_items_in_batch is not None:  # tokens of all processes were counted; DDP averages their gradients
@@ -128,10 +134,21 @@ class ObjectiveMixin(_Trainer):
         return loss
 
     def get_batch_samples(self, epoch_iterator: Iterator, num_batches: int, device: torch.device) -> tuple[list, Any]:
-        """Also count all positions of the batch: what the published mask averages over."""
+        """Also count what the losses divide by: all positions of the batch, and the tokens of each of two tasks."""
         samples, items = super().get_batch_samples(epoch_iterator, num_batches, device)
-        count = torch.tensor(sum(self.aligned_labels(sample["labels"]).numel() for sample in samples), device=device)
+        labels = [self.aligned_labels(sample["labels"]) for sample in samples]
+        count = torch.tensor(sum(part.numel() for part in labels), device=device)
         self.positions_in_batch = self.accelerator.reduce(count, reduction="sum")
+        if isinstance(self.objective, TwoTask):
+            per_row = [(part != IGNORE).sum(dim=1) for part in labels]
+            tasks = [
+                sum(
+                    int(tokens[sample["feedback"] == task].sum())
+                    for tokens, sample in zip(per_row, samples, strict=True)
+                )
+                for task in (True, False)
+            ]
+            self.items_of_tasks = self.accelerator.reduce(torch.tensor(tasks, device=device), reduction="sum")
         return samples, items
 
     def _get_train_sampler(self, *_ignored: Any) -> EpochOrder:

@@ -1,0 +1,110 @@
+"""Records of the peer review, beside those of `distillery.records`.
+
+mistakes/     Mistake      a question that the student got wrong, and what it wrote
+reviews/      Review       one reviewer's score of one rationale, or the reason why there is none
+acceptances/  Acceptance   what the reviews and the answer check say about one rationale
+"""
+
+from enum import StrEnum
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from distillery.records import Completion, Outcome, Record
+
+LOWEST, HIGHEST = 1, 5
+"""The scale of MAPD's review prompt: 1 to 5, higher is more likely correct."""
+
+Score = Annotated[int, Field(ge=LOWEST, le=HIGHEST)]
+MistakeKind = Literal["wrong", "unparsable"]
+
+
+class Decision(StrEnum):
+    """What becomes of a rationale. Only `accepted` is trained on; `undecided` had too few valid scores."""
+
+    ACCEPTED = "accepted"
+    REJECTED = "rejected"
+    UNDECIDED = "undecided"
+
+
+class Mistake(Record):
+    """A train question that the student got wrong in its exam; the input of all feedback."""
+
+    sort_fields = ("qid",)
+    qid: str
+    question: str
+    gold: str
+    text: str
+    """What the student wrote, cut as the exam's settings say."""
+    answer: str | None
+    """The final answer found in it; None if and only if unparsable."""
+    kind: MistakeKind
+    completion_id: str | None
+    """Of the exam's completion; None for a released exchange, which does not have it whole."""
+
+    @model_validator(mode="after")
+    def _kind_fits(self) -> "Mistake":
+        if (self.answer is None) != (self.kind == "unparsable"):
+            raise ValueError("a mistake is unparsable if and only if it has no answer")
+        return self
+
+
+class Review(Record):
+    """One reviewer's judgement on one rationale. A score outside 1 to 5 cannot be stored; `raw` keeps what was read."""
+
+    sort_fields = ("qid", "author", "rationale_id", "reviewer", "sample_index")
+    qid: str
+    author: str
+    """Sampler that wrote the rationale."""
+    reviewer: str
+    rationale_id: str
+    """`completion_id` of the rationale."""
+    review_id: str | None
+    """`completion_id` of the reviewer's reply; None for people and for a release that threw its replies away."""
+    sample_index: int = 0
+    """Acceptance reads sample 0; repeats serve the audit."""
+    protocol: str
+    """Which rule read the reply: `paper`, `robust`, `sheet` or `released`."""
+    score: Score | None
+    expected: Annotated[float, Field(ge=LOWEST, le=HIGHEST)] | None = None
+    """Mean of the scale under the reviewer's probabilities of the five scores, where they are known."""
+    raw: str | None = None
+    """The score as it was written, also where it is off the scale."""
+    path: str
+    """Where in the reply the score was found, or was looked for."""
+    reason: str | None = None
+    """Why there is no score; None if and only if there is one."""
+
+    @model_validator(mode="after")
+    def _score_or_reason(self) -> "Review":
+        if (self.score is None) == (self.reason is None):
+            raise ValueError("a review has a score or a reason why it has none, and not both")
+        if self.author == self.reviewer:
+            raise ValueError(f"{self.author} cannot review itself")
+        return self
+
+
+class Acceptance(Record):
+    """The decision on one rationale, with all that it was made from."""
+
+    sort_fields = ("qid", "author", "completion_id")
+    qid: str
+    author: str
+    completion_id: str
+    """Of the rationale."""
+    decision: Decision
+    aggregate: float | None
+    """The reviewers' scores in one number; None without a valid score."""
+    scores: dict[str, int | None]
+    """By reviewer; None for a review without a valid score."""
+    gate: Outcome | None
+    """The answer check's outcome; None where there was no verdict."""
+    reason: str
+
+
+def is_null(completion: Completion) -> bool:
+    """Whether a teacher gave nothing: such a reply is neither reviewed nor trained on.
+
+    The public code sends a failed call on to the reviewers as the text "None" (fault 15 of this project's notes).
+    """
+    return completion.finish_reason in ("refused", "failed") or not completion.text.strip()
