@@ -20,13 +20,17 @@ from packaging.utils import canonicalize_name
 
 ENVS = Path(__file__).resolve().parent
 PROJECT = "reasoning-distillery"
-FAMILIES = {"inference": ("inference-gpu",), "training": ("training",), "analysis": ("analysis",)}
+FAMILIES = {
+    "inference": ("inference-gpu", "api", "programs"),
+    "training": ("training",),
+    "analysis": ("analysis", "programs"),
+}
 """Environment -> the extras of pyproject.toml that its rules need beside the core."""
 
 NOT_IN_RULES = {"snakemake", "packaging", "typer", "rich"}
 """Core packages of the one who runs the workflow, not of its jobs."""
 
-LOCKED_EXTRAS = ("training", "inference-cpu", "analysis", "s3", "test")
+LOCKED_EXTRAS = ("training", "inference-cpu", "programs", "api", "analysis", "s3", "test")
 """The extras that the CPU environment holds."""
 
 MISFITS = {"torchvision", "torchaudio", "torchcodec"}

@@ -44,7 +44,7 @@ CPU_TORCH = "torch==2.13.0+cpu"
 MISFITS = ["torchvision", "torchaudio", "torchcodec"]
 """vLLM asks for them (images and sound); their registry builds do not match the CPU torch and break imports."""
 
-COMMON_EXTRAS = ["training", "analysis", "s3", "test"]
+COMMON_EXTRAS = ["training", "programs", "api", "analysis", "s3", "test"]
 
 
 class Facts(NamedTuple):
