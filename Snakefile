@@ -44,6 +44,7 @@ include: "workflow/rules/verify.smk"
 include: "workflow/rules/compose.smk"
 include: "workflow/rules/train.smk"
 include: "workflow/rules/predict.smk"
+include: "workflow/rules/refine.smk"
 include: "workflow/rules/score.smk"
 include: "workflow/rules/tables.smk"
 

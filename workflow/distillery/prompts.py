@@ -26,6 +26,10 @@ from distillery.errors import UserError
 _environment = SandboxedEnvironment(undefined=StrictUndefined, keep_trailing_newline=True, autoescape=False)
 
 
+REPAIR_FIELDS = ("program", "feedback")
+"""What the input of a prompt sees beside the question when a program is to be mended."""
+
+
 class _Exemplar(NamedTuple):
     """A worked example as it stands in a prompt, and the words of its question."""
 
@@ -42,40 +46,50 @@ class Renderer:
 
     Args:
         prompt: The template.
-        exemplars: All exemplars of the task as mappings with `question`, `rationale` and `gold`; the prompt shows its
-            own share of them.
+        exemplars: All exemplars of the task as mappings with `question`, `rationale`, `gold` and, for programs,
+            `program`; the prompt shows its own share of them.
 
     Raises:
         UserError: A template names a field that it does not get, or the task has too few exemplars.
     """
 
-    def __init__(self, prompt: Prompt, exemplars: Sequence[Mapping[str, str]]) -> None:
+    def __init__(self, prompt: Prompt, exemplars: Sequence[Mapping[str, Any]]) -> None:
         self.prompt = prompt
         pool = exemplars[prompt.first_exemplar :]
-        if len(pool) < prompt.exemplars:
+        if len(pool) < prompt.exemplars * prompt.rounds:
             raise UserError(
-                f"shows {prompt.exemplars} exemplars from number {prompt.first_exemplar} on, of {len(exemplars)}",
+                f"shows {prompt.exemplars * prompt.rounds} exemplars from number {prompt.first_exemplar} on, "
+                f"of {len(exemplars)}",
                 file=f"config/prompts/{prompt.prompt}.yaml",
                 key="exemplars",
                 remedy="Give the task more exemplars, or the prompt fewer",
             )
-        self._input = self._compile("input", prompt.input, {"question"})
+        self._input = self._compile("input", prompt.input, {"question", *REPAIR_FIELDS})
         self._target = (
             self._compile("target", prompt.target, {"rationale", "answer", "question"}) if prompt.target else None
         )
         self._instruction = prompt.instruction + prompt.separator if prompt.instruction else ""
         if prompt.exemplar is not None:
-            worked = self._compile("exemplar", prompt.exemplar, {"question", "rationale", "answer"})
-            shown = pool if prompt.select == "similar" else pool[: prompt.exemplars]
-            self._pool = [
-                _Exemplar(
-                    worked.render(question=one["question"], rationale=one["rationale"], answer=one["gold"]),
-                    _words(one["question"]),
-                )
-                for one in shown
-            ]
+            worked = self._compile("exemplar", prompt.exemplar, {"question", "rationale", "answer", "program"})
+            shown = pool if prompt.select == "similar" else pool[: prompt.exemplars * prompt.rounds]
+            self._pool = [self._worked(worked, one) for one in shown]
         else:
             self._pool = []
+
+    def _worked(self, template: Any, one: Mapping[str, Any]) -> "_Exemplar":
+        program = one.get("program")
+        if self.prompt.form == "program" and program is None:
+            raise UserError(
+                "an exemplar of the task has no program",
+                file=f"config/prompts/{self.prompt.prompt}.yaml",
+                key="form",
+                value=one["question"],
+                remedy="Give the task's exemplars a `program`, or use a prompt for text",
+            )
+        text = template.render(
+            question=one["question"], rationale=one["rationale"], answer=one["gold"], program=program
+        )
+        return _Exemplar(text, _words(one["question"]))
 
     def _compile(self, key: str, text: str, fields: set[str]) -> Any:
         file = f"config/prompts/{self.prompt.prompt}.yaml"
@@ -93,22 +107,30 @@ class Renderer:
             )
         return _environment.from_string(text)
 
-    def input(self, question: str) -> str:
-        """Model input for one question: instruction, exemplars, question."""
-        shown = self._pool if self.prompt.select == "first" else self._similar(question)
-        block = "".join(one.text + self.prompt.separator for one in shown)
-        return self._instruction + block + self._input.render(question=question)
+    def input(self, question: str, sample_index: int = 0, **repair: str) -> str:
+        """Model input for one question: instruction, exemplars, question.
+
+        Args:
+            sample_index: Chooses the block of exemplars, where the prompt has several.
+            repair: `program` and `feedback`, for a prompt that asks to mend a program.
+        """
+        block = sample_index % self.prompt.rounds
+        ranked = self._pool if self.prompt.select == "first" else self._similar(question)
+        shown = ranked[block * self.prompt.exemplars : (block + 1) * self.prompt.exemplars]
+        if self.prompt.select == "similar":
+            shown = shown[::-1]
+        text = "".join(one.text + self.prompt.separator for one in shown)
+        return self._instruction + text + self._input.render(question=question, **repair)
 
     def _similar(self, question: str) -> "list[_Exemplar]":
-        """The exemplars that share most words with the question, the most similar last, next to it.
+        """The exemplars, those first that share most words with the question; in the prompt they stand next to it.
 
         Similarity is the Jaccard index of the sets of words; numbers do not count. Of equals the earlier is taken.
 
         Source: Liu et al. 2022 (arXiv 2101.06804), retrieved exemplars; there with sentence embeddings.
         """
         words = _words(question)
-        ranked = sorted(self._pool, key=lambda one: -len(one.words & words) / max(1, len(one.words | words)))
-        return ranked[: self.prompt.exemplars][::-1]
+        return sorted(self._pool, key=lambda one: -len(one.words & words) / max(1, len(one.words | words)))
 
     def target(self, rationale: str, answer: str, question: str = "") -> str:
         """What the student learns to write: rationale and GOLD answer (Fine-tune-CoT, section 3)."""

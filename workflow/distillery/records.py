@@ -28,7 +28,7 @@ FinishReason = Literal["stop", "length", "refused", "failed"]
 
 
 class Outcome(StrEnum):
-    """The closed list of verdicts. Every count of completions is the sum over these six."""
+    """The closed list of verdicts. Every count of completions is the sum over these; the last two are of programs."""
 
     RIGHT = "right"
     WRONG = "wrong"
@@ -36,6 +36,10 @@ class Outcome(StrEnum):
     TRUNCATED = "truncated"
     REFUSED = "refused"
     FAILED = "failed"
+    REJECTED = "rejected"
+    """The sandbox's gate did not let the program run."""
+    RAISED = "raised"
+    """The program raised, or ran out of time, memory or output."""
 
 
 class Record(BaseModel):
@@ -111,6 +115,18 @@ class TrainingRow(Record):
     completion_id: str | None
     prompt: str
     target: str
+
+
+class Draft(Record):
+    """A version of a prediction: what the student wrote in a round of self-refinement, and what went wrong with it."""
+
+    sort_fields = ("qid", "round")
+    qid: str
+    round: int
+    completion_id: str
+    text: str
+    feedback: str | None
+    """What a user of the program would see; None: it runs, and is kept."""
 
 
 class GradedPrediction(Record):

@@ -35,6 +35,7 @@ def compose(
     student: Renderer,
     *,
     seed: int,
+    repair: Renderer | None = None,
 ) -> tuple[list[TrainingRow], dict[str, Any]]:
     """Training rows of all sources of a recipe.
 
@@ -42,6 +43,7 @@ def compose(
         sources: The recipe's rows, by name.
         sampled: Completions for the sources that have a sampler, by the same name.
         student: The student's prompt: renders input and target of every row.
+        repair: The prompt that asks for the repair of a program; for sources with `inject`.
         seed: Draws the share of questions, and which right completions stay under a cap.
 
     Raises:
@@ -55,7 +57,7 @@ def compose(
             kept = [_gold_row(question, name, student) for question in used]
             dropped: Counter[str] = Counter()
         else:
-            kept, dropped = _from_samples(used, name, source, sampled[name], student, seed)
+            kept, dropped = _from_samples(used, name, source, sampled[name], student, repair, seed)
         if not kept:
             raise _nothing_kept(name, source, dropped, sampled.get(name))
         rows += kept
@@ -71,7 +73,13 @@ def compose(
 
 
 def _from_samples(
-    questions: Sequence[Question], name: str, source: Rows, sampled: Sampled, student: Renderer, seed: int
+    questions: Sequence[Question],
+    name: str,
+    source: Rows,
+    sampled: Sampled,
+    student: Renderer,
+    repair: Renderer | None,
+    seed: int,
 ) -> tuple[list[TrainingRow], Counter[str]]:
     by_qid = {question.qid: question for question in questions}
     outcome = {(v.qid, v.sample_index): v.outcome for v in sampled.verdicts if v.grader == source.grader}
@@ -81,7 +89,7 @@ def _from_samples(
     for one in sorted(sampled.completions, key=lambda one: one.sort_key()):
         if one.qid not in by_qid or (source.degree is not None and one.sample_index >= source.degree):
             continue
-        rationale = sampled.renderer.rationale(one.text)
+        rationale = reasoning(sampled.renderer, one.text)
         verdict = outcome[one.qid, one.sample_index]
         if source.keep == "correct" and verdict != Outcome.RIGHT:
             dropped[verdict.value] += 1
@@ -89,17 +97,42 @@ def _from_samples(
             dropped["truncated"] += 1
         elif not rationale:
             dropped["empty rationale"] += 1
-        elif source.unique and (one.qid, rationale) in seen:
+        elif source.unique and (one.qid, same := _same(sampled.renderer, rationale)) in seen:
             dropped["repeated"] += 1
         else:
-            seen.add((one.qid, rationale))
+            seen.add((one.qid, same if source.unique else rationale))
             right.setdefault(one.qid, []).append(one)
-    rows = []
+    kept: list[tuple[Question, Completion]] = []
     for qid, ones in right.items():
         chosen = sorted(ones, key=lambda one: draw_key(seed, name, qid, one.sample_index))[: source.per_question]
         dropped["over the cap"] += len(ones) - len(chosen)
-        rows += [_row(by_qid[qid], name, one, sampled.renderer, student) for one in chosen]
-    return rows, +dropped
+        kept += [(by_qid[qid], one) for one in chosen]
+    if source.inject:
+        from distillery.repairs import repair_rows
+
+        assert repair is not None  # the recipe is checked: inject needs predict.refine
+        programs = [(question, one, reasoning(sampled.renderer, one.text)) for question, one in kept]
+        rows, unused = repair_rows(programs, name, source, repair, seed)
+        return rows, +(dropped + unused)
+    return [_row(question, name, one, sampled.renderer, student) for question, one in kept], +dropped
+
+
+def reasoning(asked: Renderer, text: str) -> str:
+    """What a completion reasons: the rationale before its answer, or its program; empty where there is none."""
+    if asked.prompt.form == "text":
+        return asked.rationale(text)
+    from distillery.programs.extract import extract
+
+    return extract(text).program or ""
+
+
+def _same(asked: Renderer, rationale: str) -> str:
+    """What two rationales that count as equal share."""
+    if asked.prompt.form == "text":
+        return rationale
+    from distillery.programs.extract import normalise
+
+    return normalise(rationale)
 
 
 def _row(question: Question, source: str, one: Completion, asked: Renderer, student: Renderer) -> TrainingRow:
@@ -109,7 +142,7 @@ def _row(question: Question, source: str, one: Completion, asked: Renderer, stud
         sample_index=one.sample_index,
         completion_id=one.completion_id,
         prompt=student.input(question.question),
-        target=student.target(asked.rationale(one.text), question.gold, question.question),
+        target=student.target(reasoning(asked, one.text), question.gold, question.question),
     )
 
 

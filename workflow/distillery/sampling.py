@@ -163,8 +163,14 @@ def requests_for(
     # An endpoint applies its model's template itself.
     wrap = chat_wrapper(folder) if prompt.chat and not (folder / "api.json").exists() else str
     rows = [(question, index) for question in questions for index in range(spec["samples"])]
-    inputs = {question.qid: wrap(renderer.input(question.question)) for question, _ in rows}
-    return rows, [Request(inputs[question.qid], index, not prompt.chat) for question, index in rows]
+    inputs = {
+        (question.qid, block): wrap(renderer.input(question.question, block))
+        for question, index in rows
+        for block in [index % prompt.rounds]
+    }
+    return rows, [
+        Request(inputs[question.qid, index % prompt.rounds], index, not prompt.chat) for question, index in rows
+    ]
 
 
 def summarise(completions: Sequence[Completion]) -> dict[str, Any]:

@@ -8,7 +8,7 @@ The summary of one run is one JSON object:
     asked                    test questions
     mean_completion_tokens   tokens that the student wrote per question
     truncated_percent        completions that hit the token limit, whatever their verdict
-    graders.<name>           asked = right + wrong + unparsable + truncated + refused + failed;
+    graders.<name>           asked = right + wrong + unparsable + truncated + refused + failed + rejected + raised;
                              accuracy (percent) and interval (95 %, Wilson, percent)
 """
 
@@ -16,11 +16,12 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import TypeVar
 
-from distillery.answers import grade
+from distillery.answers import Graded
 from distillery.config.task import Grader
 from distillery.errors import UserError
 from distillery.intervals import wilson
-from distillery.records import Completion, GradedPrediction, Outcome, Question
+from distillery.judging import Reading, judge
+from distillery.records import Completion, Draft, GradedPrediction, Outcome, Question
 
 T = TypeVar("T", Completion, Question)
 
@@ -34,15 +35,16 @@ def score(
     predictions: Iterable[Completion],
     questions: Iterable[Question],
     graders: Mapping[str, Grader],
-    delimiter: str | None,
-) -> tuple[list[GradedPrediction], dict]:
-    """Judge one completion per test question under every grader; return them sorted by `qid`, and their summary.
+    reading: Reading,
+) -> tuple[list[GradedPrediction], dict, dict]:
+    """Judge one completion per test question under every grader; return them sorted by `qid`, their summary, and
+    what judging has cost.
 
     Args:
         predictions: Exactly one completion of each question, in any order.
         questions: The test questions with their gold answers, in any order.
         graders: Name -> how a final answer is found and compared. At least one.
-        delimiter: What the prompt asks for before the final answer (`-->`); None if it asks for nothing.
+        reading: How completions of the student's prompt are read.
 
     Raises:
         UserError: A question has no prediction or two, or a prediction belongs to no question; the message names it.
@@ -56,15 +58,60 @@ def score(
     _refuse_unmatched(answered.keys() - asked.keys(), "prediction of a question that is not in the test split")
     if not asked:
         raise UserError("the test split has no question", remedy="Raise sizes.test of the task")
-    graded = [_judge(answered[qid], asked[qid], graders, delimiter) for qid in sorted(asked)]
-    return graded, summarise(graded, list(graders))
+    order = sorted(asked)
+    gold = {qid: question.gold for qid, question in asked.items()}
+    judged = judge([answered[qid] for qid in order], gold, graders, reading)
+    graded = [
+        _graded(answered[qid], asked[qid], verdicts) for qid, verdicts in zip(order, judged.verdicts, strict=True)
+    ]
+    return graded, summarise(graded, reading.graders(graders)), judged.work
+
+
+def score_rounds(
+    drafts: Iterable[Draft], questions: Iterable[Question], graders: Mapping[str, Grader], reading: Reading
+) -> dict[str, list[float]]:
+    """Accuracy in percent after 0, 1, ... rounds of self-refinement, by grader.
+
+    Source: PaD specification, section 3.3.
+    """
+    asked = {question.qid: question for question in questions}
+    versions: dict[str, dict[int, Draft]] = {qid: {} for qid in asked}
+    for draft in drafts:
+        versions[draft.qid][draft.round] = draft
+    flat = [draft for by_round in versions.values() for draft in by_round.values()]
+    as_completions = [
+        Completion(
+            completion_id=draft.completion_id,
+            qid=draft.qid,
+            sampler="draft",
+            sample_index=draft.round,
+            text=draft.text,
+            finish_reason="stop",
+            prompt_tokens=0,
+            completion_tokens=0,
+        )
+        for draft in flat
+    ]
+    judged = judge(as_completions, {qid: one.gold for qid, one in asked.items()}, graders, reading).verdicts
+    outcome = {(one.qid, one.round): verdicts for one, verdicts in zip(flat, judged, strict=True)}
+    last_round = max((draft.round for draft in flat), default=0)
+    accuracy: dict[str, list[float]] = {}
+    for name in reading.graders(graders):
+        accuracy[name] = []
+        for number in range(last_round + 1):
+            right = 0
+            for qid, by_round in versions.items():
+                at = max(round_ for round_ in by_round if round_ <= number)
+                right += outcome[qid, at][name].outcome == Outcome.RIGHT
+            accuracy[name].append(round(100 * right / len(asked), DIGITS))
+    return accuracy
 
 
 def summarise(graded: list[GradedPrediction], graders: list[str]) -> dict:
     """Count the verdicts of one run; see the module for the keys.
 
     Raises:
-        ValueError: `graded` is empty, or the six outcomes of a grader do not add up to the questions asked.
+        ValueError: `graded` is empty, or the outcomes of a grader do not add up to the questions asked.
     """
     asked = len(graded)
     if not asked:
@@ -92,13 +139,7 @@ def _counts(grader: str, graded: list[GradedPrediction]) -> dict:
     }
 
 
-def _judge(
-    prediction: Completion, question: Question, graders: Mapping[str, Grader], delimiter: str | None
-) -> GradedPrediction:
-    verdicts = {
-        name: grade(prediction.text, prediction.answer_text, prediction.finish_reason, question.gold, grader, delimiter)
-        for name, grader in graders.items()
-    }
+def _graded(prediction: Completion, question: Question, verdicts: Mapping[str, Graded]) -> GradedPrediction:
     return GradedPrediction(
         qid=question.qid,
         question=question.question,

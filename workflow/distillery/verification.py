@@ -4,9 +4,9 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from distillery.answers import grade
 from distillery.config.task import Grader
 from distillery.errors import UserError
+from distillery.judging import Reading, judge
 from distillery.records import Completion, Outcome, Question, Verdict
 
 
@@ -14,18 +14,18 @@ def verify(
     completions: Iterable[Completion],
     questions: Iterable[Question],
     graders: Mapping[str, Grader],
-    delimiter: str | None,
-) -> tuple[list[Verdict], dict[str, Any]]:
-    """Judge every completion with every grader; return the verdicts and their yield.
+    reading: Reading,
+) -> tuple[list[Verdict], dict[str, Any], dict[str, Any]]:
+    """Judge every completion with every grader; return the verdicts, their yield, and what judging has cost.
 
     Raises:
         UserError: A completion belongs to no question, so that the files are of different versions of the task.
 
-    Source: Fine-tune-CoT, section 3.2 (keep a rationale when its answer equals gold).
+    Source: Fine-tune-CoT, section 3.2 (keep a rationale when its answer equals gold); PaD specification, 1.3.
     """
     gold = {question.qid: question.gold for question in questions}
-    verdicts: list[Verdict] = []
-    for one in completions:
+    written = list(completions)
+    for one in written:
         if one.qid not in gold:
             raise UserError(
                 "a completion belongs to no question of the task",
@@ -33,20 +33,22 @@ def verify(
                 value=one.qid,
                 remedy="Run the workflow again, so that completions and questions are of one version",
             )
-        for name, grader in graders.items():
-            graded = grade(one.text, one.answer_text, one.finish_reason, gold[one.qid], grader, delimiter)
-            verdicts.append(
-                Verdict(
-                    completion_id=one.completion_id,
-                    qid=one.qid,
-                    sample_index=one.sample_index,
-                    grader=name,
-                    outcome=graded.outcome,
-                    answer=graded.answer,
-                    reason=graded.reason,
-                )
-            )
-    return verdicts, {name: yield_of([v for v in verdicts if v.grader == name]) for name in graders}
+    judged = judge(written, gold, graders, reading)
+    verdicts = [
+        Verdict(
+            completion_id=one.completion_id,
+            qid=one.qid,
+            sample_index=one.sample_index,
+            grader=name,
+            outcome=graded.outcome,
+            answer=graded.answer,
+            reason=graded.reason,
+        )
+        for one, by_grader in zip(written, judged.verdicts, strict=True)
+        for name, graded in by_grader.items()
+    ]
+    names = reading.graders(graders)
+    return verdicts, {name: yield_of([v for v in verdicts if v.grader == name]) for name in names}, judged.work
 
 
 def yield_of(verdicts: Sequence[Verdict]) -> dict[str, Any]:

@@ -19,6 +19,7 @@ from distillery.codedigest import code_digest, library_versions
 from distillery.config.base import plain
 from distillery.config.load import load_workspace
 from distillery.errors import UserError
+from distillery.judging import SANDBOX_VARIABLE
 from distillery.locks import hold_for_life
 
 try:
@@ -30,6 +31,7 @@ except UserError as error:
 # What a run may spend is no part of what it makes: its jobs are told through the environment.
 os.environ.setdefault(RUN_VARIABLE, f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{os.getpid()}")
 os.environ[LIMITS_VARIABLE] = json.dumps(plain(workspace.settings.budget))
+os.environ[SANDBOX_VARIABLE] = workspace.settings.sandbox
 os.environ[PRICES_VARIABLE] = json.dumps(workspace.prices())
 
 
@@ -139,8 +141,8 @@ def sampled_sources(wildcards):
     recipe = recipe_of(wildcards)
     found = {}
     for name, rows in sorted((recipe.rows or {}).items()):
-        if rows.source == "teacher":
-            sampler = workspace.setups[wildcards.setup].teacher
+        if rows.source in ("teacher", "programs"):
+            sampler = workspace.teacher(rows.source, wildcards.setup)
             found[name] = (f"{wildcards.task}/train/{sampler}", sampler)
         elif rows.source == "mentor":
             who = mentor_identity(wildcards)
@@ -180,6 +182,46 @@ def sampler_spec(wildcards):
         "prompt": plain(prompt_of(wildcards.sampler)),
         "samples": sampler.samples,
     }
+
+
+def reading(wildcards, prompt):
+    """How completions of a prompt are read: for their answer, or run as programs."""
+    return {"form": prompt.form, "delimiter": prompt.delimiter, "answer": workspace.tasks[wildcards.task].answer}
+
+
+def repair_prompt(wildcards):
+    """The prompt that asks a student to mend its program; None for a recipe without self-refinement."""
+    refine = recipe_of(wildcards).predict.refine
+    return plain(workspace.prompts[refine.prompt]) if refine else None
+
+
+def refine_spec(wildcards):
+    """How often, and with which words, failed programs go back to the student."""
+    return {
+        **predict_spec(wildcards),
+        "prompt": repair_prompt(wildcards),
+        "rounds": recipe_of(wildcards).predict.refine.rounds,
+        "answer": workspace.tasks[wildcards.task].answer,
+    }
+
+
+def refines(recipe):
+    """Does some setup let a recipe's students mend their programs?"""
+    return any(
+        recipe in variants and variants[recipe].predict.refine is not None for variants in workspace.variants.values()
+    )
+
+
+def final_predictions(wildcards):
+    """Predictions to score: after self-refinement, where the recipe has it."""
+    stage = "refined" if recipe_of(wildcards).predict.refine else "predictions"
+    return f"results/{stage}/{{task}}/{{split}}/{{setup}}/{{recipe}}/{{model}}/seed{{seed}}/predictions.jsonl"
+
+
+def refinement_rounds(wildcards):
+    if recipe_of(wildcards).predict.refine is None:
+        return []
+    return "results/refined/{task}/{split}/{setup}/{recipe}/{model}/seed{seed}/rounds.jsonl"
 
 
 def student_prompt(wildcards):

@@ -17,6 +17,7 @@ rule compose:
         sources=lambda wildcards: {name: plain(rows) for name, rows in sorted(recipe_of(wildcards).rows.items())},
         sampled=source_prompts,
         prompt=lambda wildcards: plain(student_prompt(wildcards)),
+        repair=repair_prompt,
         seed=lambda wildcards: int(wildcards.seed),
         code=code("compose"),
         libraries=library_versions("compose"),

@@ -3,7 +3,8 @@ rule score:
     input:
         questions="results/questions/{task}/{split}.jsonl",
         checked="results/questions/{task}/checked.json",
-        predictions="results/predictions/{task}/{split}/{setup}/{recipe}/{model}/seed{seed}/predictions.jsonl",
+        predictions=final_predictions,
+        rounds=refinement_rounds,
     output:
         graded="results/scores/{task}/{split}/{setup}/{recipe}/{model}/seed{seed}/graded.jsonl",
         scores="results/scores/{task}/{split}/{setup}/{recipe}/{model}/seed{seed}/scores.json",
@@ -14,7 +15,7 @@ rule score:
         "../../envs/analysis.yaml"
     params:
         graders=grading,
-        delimiter=lambda wildcards: student_prompt(wildcards).delimiter,
+        reading=lambda wildcards: reading(wildcards, student_prompt(wildcards)),
         code=code("score"),
         libraries=library_versions("score"),
     script:

@@ -14,7 +14,7 @@ rule verify:
         "../../envs/analysis.yaml"
     params:
         graders=grading,
-        delimiter=lambda wildcards: prompt_of(wildcards.sampler).delimiter,
+        reading=lambda wildcards: reading(wildcards, prompt_of(wildcards.sampler)),
         code=code("verify"),
         libraries=library_versions("verify"),
     script:

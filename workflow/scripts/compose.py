@@ -16,6 +16,7 @@ def main(
     sources: dict[str, Any],
     sampled: dict[str, Any],
     prompt: dict[str, Any],
+    repair: dict[str, Any] | None,
     seed: int,
 ) -> None:
     """Write the training rows and how many were kept and dropped.
@@ -24,7 +25,7 @@ def main(
         completions: Completion files, one for each entry of `sampled`, in its order; `verdicts` likewise.
         sources: The recipe's rows sections, by name.
         sampled: Source name -> prompt section of its sampler.
-        prompt: The student's prompt section.
+        prompt: The student's prompt section. `repair`: the one that asks it to mend a program.
     """
     from distillery.config.prompt import Prompt
     from distillery.config.recipe import Rows
@@ -50,6 +51,7 @@ def main(
         given,
         Renderer(Prompt.model_validate(prompt), shown),
         seed=seed,
+        repair=Renderer(Prompt.model_validate(repair), shown) if repair else None,
     )
     write_records(rows, composed)
     write_json(summary, counts)

@@ -1,5 +1,6 @@
 """Make the questions of one task: three splits and the worked examples, checked before anything is spent on them."""
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +29,7 @@ def main(
         write_records(path, questions)
     with atomic_open(exemplars) as out:
         for one in made.exemplars:
-            out.write(canonical_json({"question": one.question, "rationale": one.rationale, "gold": one.gold}) + "\n")
+            out.write(canonical_json(asdict(one)) + "\n")
     write_json(summary, summarise(task, made))
 
 

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from distillery.config.experiment import Setup
 from distillery.config.model import ApiModel, PrunedModel
 from distillery.config.recipe import Recipe
 from distillery.errors import UserError
@@ -84,6 +85,8 @@ def _recipes(workspace: "Workspace") -> Iterator[UserError]:
 def _recipe(workspace: "Workspace", setup: str, name: str, recipe: Recipe) -> Iterator[UserError]:
     file = _recipe_file(workspace, name)
     yield from _named(workspace, "prompts", recipe.predict.prompt, file, "predict.prompt")
+    if recipe.predict.refine is not None:
+        yield from _named(workspace, "prompts", recipe.predict.refine.prompt, file, "predict.refine.prompt")
     prompt = workspace.prompts.get(recipe.predict.prompt)
     if recipe.rows is not None and prompt is not None and prompt.target is None:
         yield UserError(
@@ -166,6 +169,7 @@ def _setups(workspace: "Workspace") -> Iterator[UserError]:
     for name, setup in workspace.setups.items():
         file = workspace.files["setups"][name]
         yield from _named(workspace, "samplers", setup.teacher, file, f"{name}.teacher")
+        yield from _named(workspace, "samplers", setup.program_teacher, file, f"{name}.program_teacher")
         yield from _named(workspace, "models", setup.mentor, file, f"{name}.mentor")
         yield from _has_weights(workspace, setup.mentor, file, f"{name}.mentor")
         for recipe in setup.recipes:
@@ -205,27 +209,27 @@ def _cell(
     """What one cell asks of its setup: a teacher with enough samples, a mentor that shares the student's vocabulary."""
     setup, recipe = workspace.setups[setup_name], workspace.variants[setup_name][recipe_name]
     for source, rows in (recipe.rows or {}).items():
-        if rows.source != "teacher":
+        if rows.source not in ("teacher", "programs"):
             continue
-        if setup.teacher is None:
-            yield UserError(
-                f"recipe {recipe_name} needs a teacher and the setup names none",
-                file=workspace.files["setups"][setup_name],
-                key=f"{setup_name}.teacher",
-                remedy="Name a sampler",
-            )
-        elif setup.teacher in workspace.samplers:
-            teacher = workspace.samplers[setup.teacher]
+        try:
+            named = workspace.teacher(rows.source, setup_name)
+        except UserError as error:
+            yield error
+            continue
+        if named in workspace.samplers:
+            teacher = workspace.samplers[named]
             yield from _degree(
                 teacher.sampler, teacher.samples, rows.degree, _recipe_file(workspace, recipe_name), source
             )
-    for prompt_name in _prompts_of(workspace, recipe, setup.teacher):
+            yield from _form(workspace, rows.source, teacher.prompt, recipe, _recipe_file(workspace, recipe_name))
+    for prompt_name in _prompts_of(workspace, recipe, setup):
         prompt, task_entry = workspace.prompts[prompt_name], workspace.tasks[task]
         have = task_entry.exemplars.count or len(task_entry.exemplars.written)
-        if prompt.first_exemplar + prompt.exemplars > have:
+        shown = prompt.exemplars * prompt.rounds
+        if prompt.first_exemplar + shown > have:
             yield UserError(
                 f"prompt {prompt_name} shows exemplars {prompt.first_exemplar} to "
-                f"{prompt.first_exemplar + prompt.exemplars - 1}, and the task has {have}",
+                f"{prompt.first_exemplar + shown - 1}, and the task has {have}",
                 file=workspace.files["tasks"][task],
                 key="exemplars",
                 remedy="Give the task more exemplars, or the prompt fewer",
@@ -239,13 +243,29 @@ def _cell(
         yield from _family(workspace, mentor, model, recipe_name, file)
 
 
-def _prompts_of(workspace: "Workspace", recipe: Recipe, teacher: str | None) -> Iterator[str]:
+def _form(workspace: "Workspace", source: str, asked: str, recipe: Recipe, file: str) -> Iterator[UserError]:
+    """Programs teach programs, texts teach texts."""
+    wanted = "program" if source == "programs" else "text"
+    for prompt in (workspace.prompts.get(asked), workspace.prompts.get(recipe.predict.prompt)):
+        if prompt is not None and prompt.form != wanted:
+            yield UserError(
+                f"rows from {source} are {wanted}s, and this prompt's completions are {prompt.form}s",
+                file=file,
+                key="predict.prompt" if prompt.prompt == recipe.predict.prompt else f"rows from {source}",
+                value=prompt.prompt,
+                remedy=f"Use prompts with `form: {wanted}` for both teacher and student",
+            )
+
+
+def _prompts_of(workspace: "Workspace", recipe: Recipe, setup: Setup) -> Iterator[str]:
     if recipe.predict.prompt in workspace.prompts:
         yield recipe.predict.prompt
-    uses_teacher = any(rows.source == "teacher" for rows in (recipe.rows or {}).values())
-    sampler = workspace.samplers.get(teacher or "")
-    if uses_teacher and sampler is not None and sampler.prompt in workspace.prompts:
-        yield sampler.prompt
+    sources = {rows.source for rows in (recipe.rows or {}).values()}
+    teachers = [setup.teacher] * ("teacher" in sources) + [setup.program_teacher] * ("programs" in sources)
+    for teacher in teachers:
+        sampler = workspace.samplers.get(teacher or "")
+        if sampler is not None and sampler.prompt in workspace.prompts:
+            yield sampler.prompt
 
 
 def _family(workspace: "Workspace", mentor: str, student: str, recipe: str, file: str) -> Iterator[UserError]:

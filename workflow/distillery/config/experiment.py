@@ -1,6 +1,6 @@
 """`config/experiments/*.yaml`: a table. `config/setups.yaml`: who teaches, how long. `config/config.yaml`: the run."""
 
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import Field
 
@@ -15,6 +15,7 @@ class Setup(Section):
     """
 
     teacher: Name | None = Field(None, description="Sampler whose completions are the teacher's rationales.")
+    program_teacher: Name | None = Field(None, description="Sampler whose completions are programs (PaD).")
     mentor: Name | None = Field(None, description="Base model of the mentor.")
     train: dict[str, Any] = Field({}, description="Laid over the `train` section of every trained recipe.")
     recipes: dict[Name, dict[str, Any]] = Field({}, description="Recipe -> sections laid over that recipe.")
@@ -85,3 +86,6 @@ class Settings(Section):
         {}, description="Declared settings changed for this run: `tasks.arithmetic.sizes.train: 40`."
     )
     budget: Budget = Budget()
+    sandbox: Literal["auto", "bwrap", "seccomp", "unsafe"] = Field(
+        "auto", description="Isolation of programs that models write; `unsafe` has none. docs/sandbox.md."
+    )

@@ -11,7 +11,11 @@ from distillery.config.base import Name, Section
 
 
 class Prompt(Section):
-    """A prompt. Templates are Jinja over `question`; exemplars and targets also see `rationale` and `answer`."""
+    """A prompt. Templates are Jinja over `question`; exemplars and targets also see `rationale` and `answer`.
+
+    With `form: program` completions are Python programs: exemplars see `program`, and the rationale of a target is the
+    program. The input of a prompt that asks for a repair also sees `program` and `feedback`.
+    """
 
     prompt: Name
     input: str = Field(description="Model input for one question.")
@@ -21,6 +25,10 @@ class Prompt(Section):
     select: Literal["first", "similar"] = Field(
         "first", description="The task's first exemplars, or for each question those that share most words with it."
     )
+    rounds: int = Field(
+        1, ge=1, description="Sample i shows block i mod rounds of the exemplars, each block as many as `exemplars`."
+    )
+    form: Literal["text", "program"] = Field("text", description="What a completion is: text with an answer, or code.")
     separator: str = Field("\n\n", description="Between exemplars, and before the input.")
     instruction: str | None = Field(None, description="Text before the exemplars.")
     target: str | None = Field(None, description="What a student learns to write after `input`.")

@@ -6,15 +6,19 @@ from pydantic import Field, model_validator
 
 from distillery.config.base import Name, Section, VariantName
 
+ErrorClass = Literal["name_error", "unbound_local_error", "syntax_error", "operand_swap"]
+"""Source: PaD specification, section 3.2; real syntax errors and operand swaps are ours."""
+
 
 class Rows(Section):
     """One source of training rows.
 
-    `from: teacher` and `from: mentor` take completions of whom the setup names; `from: gold` takes the questions
-    themselves. The first `degree` completions of each question are looked at, then filtered, then capped.
+    `from: teacher`, `from: mentor` and `from: programs` (the teacher that writes programs) take completions of whom the
+    setup names; `from: gold` takes the questions themselves. The first `degree` completions of each question are looked
+    at, then filtered, then capped.
     """
 
-    source: Literal["teacher", "mentor", "gold"] = Field(alias="from")
+    source: Literal["teacher", "mentor", "programs", "gold"] = Field(alias="from")
     keep: Literal["correct", "all"] = Field("correct", description="Verified completions only, or all.")
     grader: Name = Field("robust", description="Whose verdict counts as correct.")
     truncated: Literal["drop", "keep"] = Field(
@@ -25,7 +29,14 @@ class Rows(Section):
     )
     per_question: int | None = Field(None, ge=1, description="At most so many kept rows per question.")
     share: float = Field(1.0, gt=0, le=1, description="Share of the questions used, drawn by seed.")
-    unique: bool = Field(False, description="Equal rationales of a question are kept once.")
+    unique: bool = Field(False, description="Equal rationales of a question are kept once; programs by syntax tree.")
+    inject: list[ErrorClass] = Field(
+        [], description="Rows that teach repair: each kept program, with an error of one of these classes put in."
+    )
+    injection: Literal["repaired", "paper"] = Field(
+        "repaired", description="`paper`: the released code's errors, with its empty feedback, unchecked."
+    )
+    injections: int = Field(1, ge=1, description="Wrong versions of each program, of different classes.")
 
 
 class Mentor(Section):
@@ -102,10 +113,32 @@ class Train(Section):
     )
 
 
+class Refine(Section):
+    """Self-refinement: a program that fails visibly goes back to the model with its error. Source: PaD, section 3.3."""
+
+    prompt: Name = Field(description="Asks for the repair: sees `question`, `program` and `feedback`.")
+    rounds: int = Field(3, ge=1, le=8)
+
+
+class Steps(Section):
+    """Step-by-step verification: beam search over the lines of a program. Source: PaD, section 4; defaults are ours."""
+
+    beams: int = Field(5, ge=1, description="Prefixes kept.")
+    samples: int = Field(2, ge=1, description="Continuations of each prefix.")
+    scorer: Literal["similarity", "execution", "none"] = Field(
+        "similarity",
+        description="Of a line: likeness to the question's sentences, or whether the program runs so far.",
+    )
+    weight: float = Field(1.0, ge=0, alias="lambda", description="Of log(score) beside the log-probability.")
+    max_lines: int = Field(24, ge=1)
+
+
 class Predict(Section):
     """How a model answers test questions."""
 
     prompt: Name
+    refine: Refine | None = None
+    steps: Steps | None = None
     decoding: Literal["greedy"] = "greedy"
     max_new_tokens: int = Field(128, ge=1)
     answer_tokens: int = Field(32, ge=1)
@@ -133,6 +166,8 @@ class Recipe(Section):
             raise ValueError("rows from the mentor need mentor.trained_by and mentor.sampler")
         if isinstance(self.objective, MentorKD) and self.mentor is None:
             raise ValueError("objective mentor-kd needs a mentor (mentor.trained_by)")
+        if any(rows.inject for rows in (self.rows or {}).values()) and self.predict.refine is None:
+            raise ValueError("rows with inject teach repair, and predict.refine names the prompt that asks for it")
         if self.rows is not None and not self.rows:
             raise ValueError("rows is empty; name at least one source, or leave it out for a prompting baseline")
         return self

@@ -104,6 +104,7 @@ class ExemplarText(Section):
     question: str
     rationale: str
     gold: str
+    program: str | None = Field(None, description="A Python program: `solution()` returns the answer. For PaD.")
 
 
 class Exemplars(Section):

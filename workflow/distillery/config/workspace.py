@@ -82,6 +82,20 @@ class Workspace:
         entry = self.find("models", model)
         return entry.parent if isinstance(entry, PrunedModel) else None
 
+    def teacher(self, source: str, setup: str) -> str:
+        """Sampler behind rows `from: teacher` or `from: programs`."""
+        entry = self.find("setups", setup)
+        key = {"teacher": "teacher", "programs": "program_teacher"}[source]
+        named = getattr(entry, key)
+        if named is None:
+            raise UserError(
+                f"rows from {source} need a sampler and the setup names none",
+                file=self.files["setups"][setup],
+                key=f"{setup}.{key}",
+                remedy="Name a sampler",
+            )
+        return named
+
     def mentor_model(self, recipe: str, setup: str, student: str) -> str:
         """Base model of the mentor of `recipe`, when `student` is taught with `setup`."""
         mentor = self.recipe(recipe, setup).mentor

@@ -33,6 +33,7 @@ class Exemplar:
     question: str
     rationale: str
     gold: str
+    program: str | None = None
 
 
 @dataclass(frozen=True)
@@ -61,8 +62,10 @@ def build_task(task: Task, root: Path = Path(".")) -> TaskData:
     questions = {split: _render(task, templates, split, rows.get(split, []), faults) for split in SPLITS}
     raise_all(faults)  # what follows needs all rows: sizes and overlaps of half a data set would mislead
     splits = _cut(task, rows, questions)
-    exemplars = [Exemplar(item.question, item.rationale, item.gold) for item in generated_exemplars(task)]
-    exemplars += [Exemplar(item.question, item.rationale, item.gold) for item in task.exemplars.written]
+    made = generated_exemplars(task)
+    exemplars = [Exemplar(item.question, item.rationale, item.gold, item.program) for item in made]
+    written = task.exemplars.written
+    exemplars += [Exemplar(item.question, item.rationale, item.gold, item.program) for item in written]
     _check_ids(task, splits, faults)
     _check_overlaps(task, splits, exemplars, faults)
     raise_all(faults)

@@ -13,7 +13,7 @@ import operator
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from distillery.tasks.generators.draw import Draw, Drawn, OptionError, whole_number
+from distillery.tasks.generators.draw import Draw, Drawn, OptionError, program_of, whole_number
 from distillery.tasks.generators.stories import STORIES, THINGS, Story
 
 OPTIONS = ("templates", "steps", "max_number", "wordings")
@@ -55,7 +55,15 @@ def generate(draw: Draw, options: Mapping[str, Any]) -> Drawn | None:
         rationale=" ".join(says),
         identity=f"{story.name} {list(numbers.values())}",
         meta={"template": story.name, "steps": len(story.steps), "wording": wording},
+        program=_program(story, numbers),
     )
+
+
+def _program(story: Story, numbers: Mapping[str, int]) -> str:
+    """Each number of the question in a variable, each step an assignment, the last one to `result`."""
+    steps = [f"s{number} = {expression.replace('/', '//')}" for number, (expression, _) in enumerate(story.steps, 1)]
+    steps[-1] = "result" + steps[-1][steps[-1].index(" =") :]
+    return program_of(*(f"{name} = {value}" for name, value in numbers.items()), *steps)
 
 
 def _solve(story: Story, numbers: Mapping[str, int]) -> tuple[list[str], list[int]]:

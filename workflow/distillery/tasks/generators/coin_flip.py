@@ -9,7 +9,7 @@ Source: Wei et al. 2022 and Kojima et al. 2022 (arXiv 2205.11916) by way of Fine
 from collections.abc import Mapping
 from typing import Any
 
-from distillery.tasks.generators.draw import Draw, Drawn, whole_number
+from distillery.tasks.generators.draw import Draw, Drawn, program_of, whole_number
 
 OPTIONS = ("people",)
 _SIDES = ("heads", "tails")
@@ -38,4 +38,9 @@ def generate(draw: Draw, options: Mapping[str, Any]) -> Drawn:
         rationale=f"The coin starts heads up. {' '.join(steps)} {end}",
         identity=" ".join(f"{name}{flip:d}" for name, flip in zip(names, flips, strict=True)),
         meta={"steps": len(names), "flips": turned},
+        program=program_of(
+            f"flips = {{{', '.join(f'{name!r}: {flip}' for name, flip in zip(names, flips, strict=True))}}}",
+            "heads = sum(flips.values()) % 2 == 0",
+            "result = 'yes' if heads else 'no'",
+        ),
     )

@@ -29,6 +29,13 @@ class Drawn:
     identity: str
     """What makes it this question, whatever its wording: decides its pool."""
     meta: dict[str, Any] = field(default_factory=dict)
+    program: str | None = None
+    """The worked solution as a Python program: `solution()` without arguments returns the gold answer."""
+
+
+def program_of(*lines: str) -> str:
+    """A program `solution()` of these lines; the last one assigns `result`."""
+    return "\n".join(["def solution():", *(f"    {line}" for line in (*lines, "return result"))])
 
 
 class Draw:

@@ -9,7 +9,7 @@ Source: Kojima et al. 2022 (arXiv 2205.11916) by way of Fine-tune-CoT; names and
 from collections.abc import Mapping
 from typing import Any
 
-from distillery.tasks.generators.draw import Draw, Drawn, whole_number
+from distillery.tasks.generators.draw import Draw, Drawn, program_of, whole_number
 
 OPTIONS = ("words",)
 
@@ -32,4 +32,5 @@ def generate(draw: Draw, options: Mapping[str, Any]) -> Drawn:
         rationale=f'{steps} Joined they are "{gold}".',
         identity=" ".join(sorted(names)),
         meta={"steps": len(names)},
+        program=program_of(f"names = {shown!r}.split()", "result = ''.join(name[-1] for name in names)"),
     )

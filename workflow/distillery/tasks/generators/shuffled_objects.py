@@ -9,7 +9,7 @@ Source: BIG-bench, tracking_shuffled_objects, by way of Fine-tune-CoT section 2;
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from distillery.tasks.generators.draw import Draw, Drawn, whole_number
+from distillery.tasks.generators.draw import Draw, Drawn, program_of, whole_number
 
 OPTIONS = ("swaps",)
 _ORDER = {1: ("First",), 2: ("First", "Finally")}
@@ -88,4 +88,13 @@ def generate(draw: Draw, options: Mapping[str, Any]) -> Drawn:
         f"{' '.join(steps)} So {names[asked]} has the {kinds[has[asked]]} {frame.noun}, which is ({gold}).",
         identity=f"{frame.name} {kinds} {swaps}",  # three people can be asked in one story: all stay in one pool
         meta={"template": frame.name, "steps": len(swaps)},
+        program=program_of(
+            f"has = {{{', '.join(f'{name!r}: {kind!r}' for name, kind in zip(names, kinds, strict=True))}}}",
+            *(
+                f"has[{names[one]!r}], has[{names[other]!r}] = has[{names[other]!r}], has[{names[one]!r}]"
+                for one, other in swaps
+            ),
+            f"choices = {{{', '.join(f'{kind!r}: {letter!r}' for letter, kind in zip('ABC', kinds, strict=True))}}}",
+            f"result = choices[has[{names[asked]!r}]]",
+        ),
     )

@@ -1,0 +1,152 @@
+"""Judging: verdicts of every grader on completions, whether they are texts with an answer or programs to be run.
+
+Texts are read by the task's graders (`distillery.answers`). Programs are extracted, run in the sandbox, and what they
+return is compared here, outside of it; the two graders of a program have the names of a text's, so that both stand in
+one table: `paper` rounds to a whole number as the released code does, `robust` compares value and type.
+
+Source: Fine-tune-CoT, released evaluator; PaD specification, sections 1.3 and 1.4.
+"""
+
+import logging
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict
+
+from distillery.answers import Graded, grade
+from distillery.config.task import Grader
+from distillery.errors import UserError
+from distillery.records import Completion, Outcome
+
+logger = logging.getLogger("distillery.judging")
+
+SANDBOX_VARIABLE = "DISTILLERY_SANDBOX"
+PROGRAM_GRADERS = {"paper": "paper", "robust": "strict"}
+"""Name in tables -> rule of `distillery.programs.matching`."""
+
+
+class Reading(BaseModel):
+    """How the completions of one prompt on one task are read."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    form: Literal["text", "program"] = "text"
+    delimiter: str | None = None
+    answer: str = "number"
+    """Answer type of the task: what a program may return."""
+
+    def graders(self, declared: Mapping[str, Grader]) -> list[str]:
+        """Names of the graders that judge."""
+        return list(declared) if self.form == "text" else list(PROGRAM_GRADERS)
+
+
+@dataclass
+class Judged:
+    """Verdicts on completions, in their order: grader -> judgement. `work` says how many programs ran, and where."""
+
+    verdicts: list[dict[str, Graded]]
+    work: dict[str, Any] = field(default_factory=dict)
+
+
+def judge(
+    completions: Sequence[Completion], gold: Mapping[str, str], graders: Mapping[str, Grader], reading: Reading
+) -> Judged:
+    """Judge completions.
+
+    Args:
+        gold: qid -> gold answer.
+
+    Raises:
+        UserError: No sandbox works here, or the sandbox itself failed: that is nobody's mistake but ours.
+    """
+    if reading.form == "program":
+        return _programs(completions, gold, reading.answer)
+    return Judged(
+        [
+            {
+                name: grade(one.text, one.answer_text, one.finish_reason, gold[one.qid], grader, reading.delimiter)
+                for name, grader in graders.items()
+            }
+            for one in completions
+        ]
+    )
+
+
+def _programs(completions: Sequence[Completion], gold: Mapping[str, str], answer: str) -> Judged:
+    from distillery.programs.extract import extract
+    from distillery.programs.matching import judge as match
+
+    found = [extract(one.text) for one in completions]
+    runs, work = run_programs([one.program for one in found if one.program is not None])
+    waiting = iter(runs)
+    verdicts = []
+    for completion, extracted in zip(completions, found, strict=True):
+        if completion.finish_reason == "failed":
+            verdicts.append({name: Graded(Outcome.FAILED, None, "sampling failed") for name in PROGRAM_GRADERS})
+            if extracted.program is not None:
+                next(waiting)
+            continue
+        if extracted.program is None:
+            outcome = Outcome.REFUSED if extracted.problem == "refused" else Outcome.UNPARSABLE
+            if outcome == Outcome.UNPARSABLE and completion.finish_reason == "length":
+                outcome = Outcome.TRUNCATED
+            verdicts.append({name: Graded(outcome, None, str(extracted.problem)) for name in PROGRAM_GRADERS})
+            continue
+        run = next(waiting)
+        right = match(run, gold[completion.qid], answer)
+        cut = completion.finish_reason == "length"
+        verdicts.append({name: _graded(run, right[rule], cut) for name, rule in PROGRAM_GRADERS.items()})
+    return Judged(verdicts, work)
+
+
+def _graded(run: Any, right: bool, cut: bool) -> Graded:
+    """The judgement on a program that was run."""
+    from distillery.programs.execution import Outcome as Ran
+
+    told = run.traceback_line or run.label
+    if run.outcome == Ran.SYNTAX:
+        return Graded(Outcome.TRUNCATED if cut else Outcome.UNPARSABLE, None, told)
+    if run.outcome == Ran.REJECTED:
+        return Graded(Outcome.REJECTED, None, run.label)
+    if run.outcome in (Ran.OK, Ran.WRONG_TYPE):
+        reason = f"returned {run.kind}" if run.outcome == Ran.OK else run.label
+        return Graded(Outcome.RIGHT if right else Outcome.WRONG, run.value, reason)
+    return Graded(Outcome.RAISED, None, told)
+
+
+def run_programs(programs: Sequence[str]) -> tuple[list[Any], dict[str, Any]]:
+    """Run programs in the sandbox that this machine and the settings allow.
+
+    Returns:
+        One `Execution` each, in order; and how many ran, in which profile, in how many seconds.
+
+    Raises:
+        UserError: No profile works, or a program could not be judged because the sandbox itself failed.
+    """
+    import time
+
+    from distillery.programs.execution import Outcome as Ran
+    from distillery.programs.sandbox import Sandbox
+
+    if not programs:
+        return [], {"programs": 0}
+    start = time.monotonic()
+    with Sandbox(profile=os.environ.get(SANDBOX_VARIABLE, "auto")) as box:  # type: ignore[arg-type]  # checked there
+        distinct = list(dict.fromkeys(programs))
+        runs = dict(zip(distinct, box.run(distinct), strict=True))
+        profile = box.profile
+    seconds = time.monotonic() - start
+    broken = [run for run in runs.values() if run.outcome == Ran.SANDBOX_ERROR]
+    if broken:
+        raise UserError(
+            f"the sandbox itself failed on {len(broken)} of {len(runs)} programs: {broken[0].message}",
+            key="sandbox",
+            value=profile,
+            remedy="Free memory and processes and run again; docs/sandbox.md says what each profile needs",
+        )
+    logger.info("%d programs, %d different, in %.1f s (%s)", len(programs), len(distinct), seconds, profile)
+    return [runs[one] for one in programs], {
+        "programs": len(programs), "distinct_programs": len(distinct), "sandbox": profile, "seconds": round(seconds, 2)
+    }  # fmt: skip

@@ -1,0 +1,42 @@
+"""Let a student mend its programs that fail visibly, for some rounds."""
+
+from pathlib import Path
+from typing import Any
+
+from distillery.running import run_script
+
+
+def main(
+    questions: Path,
+    exemplars: Path,
+    predictions: Path,
+    manifest: Path,
+    refined: Path,
+    rounds: Path,
+    summary: Path,
+    spec: dict[str, Any],
+) -> dict[str, Any]:
+    """Write the last version of every prediction, all versions, and how many failed in each round."""
+    from distillery.files import read_json_lines, write_json
+    from distillery.manifest import read_manifest
+    from distillery.records import Completion, Question, read_records, write_records
+    from distillery.refinement import refine
+    from distillery.sampling import Asker
+    from distillery.store import CompletionStore
+
+    model = read_manifest(manifest)
+    asker = Asker(manifest.parent / "model", model.identity, model.architecture, CompletionStore())
+    last, drafts, counts = refine(
+        list(read_records(questions, Question)),
+        list(read_records(predictions, Completion)),
+        read_json_lines(exemplars),
+        spec,
+        asker,
+    )
+    write_records(refined, last)
+    write_records(rounds, drafts)
+    write_json(summary, counts)
+    return {**asker.work, "parameters": model.parameters}
+
+
+run_script("refine", main, globals())
