@@ -11,6 +11,7 @@ from distillery.config.prompt import Prompt
 from distillery.config.recipe import Rows
 from distillery.config.task import Grader, Task
 from distillery.errors import UserError
+from distillery.judging import Reading
 from distillery.prompts import Renderer
 from distillery.records import Completion, Outcome, Question
 from distillery.replay import fine_tune_cot_completions, fine_tune_cot_questions
@@ -154,7 +155,7 @@ def test_cut_rationales_pass_the_published_filter_and_are_dropped_by_default(rel
     path = released("replay/fine-tune-cot/D_single_eq.json")
     asked = questions(released, "single_eq")["train"]
     completions = fine_tune_cot_completions(path, asked, "davinci")
-    verdicts, _ = verify(completions, asked, {"paper": NUMBER}, None)
+    verdicts, _, _ = verify(completions, asked, {"paper": NUMBER}, Reading())
     prompt = Prompt(prompt="p", input="{{ question }}", target="{{ rationale }} --> {{ answer }}")
     source = Rows.model_validate({"from": "teacher", "grader": "paper", "truncated": truncated})
     sampled = Sampled(completions, verdicts, Renderer(prompt, []), path)

@@ -62,7 +62,7 @@ EDITS = {
     "a settings model": ("config/recipe.py", lambda text: text + "\nX = 1\n", set()),
     "the grader": ("answers.py", lambda text: text + "\nX = 1\n", {"verify", "score"}),
     "the figures": ("figures.py", lambda text: text + "\nX = 1\n", {"tables"}),
-    "the engine": ("backends/vllm.py", lambda text: text + "\nX = 1\n", {"sample"}),
+    "the engine": ("backends/vllm.py", lambda text: text + "\nX = 1\n", {"refine", "sample"}),
 }
 
 

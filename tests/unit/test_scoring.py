@@ -7,13 +7,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from distillery import scoring
+from distillery import judging
 from distillery.answers import DEFAULT_GRADERS, Graded
 from distillery.errors import UserError
 from distillery.intervals import difference_interval, pooled_interval, wilson
+from distillery.judging import Reading
 from distillery.records import Completion, Outcome, Question
 from distillery.scoring import score
 
+READING = Reading(delimiter="-->")
 GRADERS = DEFAULT_GRADERS["number"]
 
 
@@ -35,11 +37,11 @@ def completion(number, text="2 + 2 = 4 --> 4", finish_reason="stop", tokens=10, 
 
 
 @given(outcomes=st.lists(st.sampled_from(list(Outcome)), min_size=1, max_size=40))
-def test_the_six_outcomes_add_up_to_the_questions_asked(outcomes):
+def test_the_outcomes_add_up_to_the_questions_asked(outcomes):
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(scoring, "grade", lambda text, *_: Graded(Outcome(text), None, "told so"))
+        patch.setattr(judging, "grade", lambda text, *_: Graded(Outcome(text), None, "told so"))
         predictions = [completion(number, text=outcome.value) for number, outcome in enumerate(outcomes)]
-        _, summary = score(predictions, [question(number) for number in range(len(outcomes))], GRADERS, "-->")
+        _, summary, _ = score(predictions, [question(number) for number in range(len(outcomes))], GRADERS, READING)
     assert summary["graders"].keys() == GRADERS.keys()
     for counts in summary["graders"].values():
         assert sum(counts[outcome.value] for outcome in Outcome) == counts["asked"] == len(outcomes)
@@ -49,7 +51,7 @@ def test_the_six_outcomes_add_up_to_the_questions_asked(outcomes):
 
 
 def test_an_outcome_outside_the_closed_list_is_refused():
-    graded, _ = score([completion(1)], [question(1)], GRADERS, "-->")
+    graded, _, _ = score([completion(1)], [question(1)], GRADERS, READING)
     with pytest.raises(ValueError, match=r"grader other: .* do not add up to 1"):
         scoring.summarise(graded, ["other"])
 
@@ -57,7 +59,7 @@ def test_an_outcome_outside_the_closed_list_is_refused():
 def test_predictions_are_joined_by_question_id_not_by_position():
     questions = [question(1, gold="1"), question(2, gold="2"), question(3, gold="3")]
     predictions = [completion(number, text=f"--> {number}") for number in (3, 1, 2)]
-    graded, summary = score(iter(predictions), iter(questions), GRADERS, "-->")
+    graded, summary, _ = score(iter(predictions), iter(questions), GRADERS, READING)
     assert [row.qid for row in graded] == ["q001", "q002", "q003"]
     assert summary["graders"]["robust"]["right"] == 3
 
@@ -75,18 +77,18 @@ def test_predictions_are_joined_by_question_id_not_by_position():
 )
 def test_predictions_that_do_not_match_the_questions_are_refused_by_name(asked, answered, message):
     with pytest.raises(UserError, match=message):
-        score([completion(number) for number in answered], [question(number) for number in asked], GRADERS, "-->")
+        score([completion(number) for number in answered], [question(number) for number in asked], GRADERS, READING)
 
 
 def test_graders_judge_the_same_text_side_by_side():
-    graded, summary = score([completion(1, text="it is 4.0, so --> 4.0")], [question(1)], GRADERS, "-->")
+    graded, summary, _ = score([completion(1, text="it is 4.0, so --> 4.0")], [question(1)], GRADERS, READING)
     assert graded[0].outcomes == {"paper": Outcome.WRONG, "robust": Outcome.RIGHT}
     assert (summary["graders"]["paper"]["accuracy"], summary["graders"]["robust"]["accuracy"]) == (0, 100)
 
 
 def test_tokens_are_averaged_and_cut_off_completions_counted_whatever_their_verdict():
     predictions = [completion(1, tokens=10), completion(2, tokens=31, finish_reason="length")]
-    _, summary = score(predictions, [question(1), question(2)], GRADERS, "-->")
+    _, summary, _ = score(predictions, [question(1), question(2)], GRADERS, READING)
     assert (summary["asked"], summary["mean_completion_tokens"], summary["truncated_percent"]) == (2, 20.5, 50)
 
 

@@ -7,8 +7,6 @@ one table: `paper` rounds to a whole number as the released code does, `robust` 
 Source: Fine-tune-CoT, released evaluator; PaD specification, sections 1.3 and 1.4.
 """
 
-import logging
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -17,12 +15,8 @@ from pydantic import BaseModel, ConfigDict
 
 from distillery.answers import Graded, grade
 from distillery.config.task import Grader
-from distillery.errors import UserError
 from distillery.records import Completion, Outcome
 
-logger = logging.getLogger("distillery.judging")
-
-SANDBOX_VARIABLE = "DISTILLERY_SANDBOX"
 PROGRAM_GRADERS = {"paper": "paper", "robust": "strict"}
 """Name in tables -> rule of `distillery.programs.matching`."""
 
@@ -77,6 +71,7 @@ def judge(
 def _programs(completions: Sequence[Completion], gold: Mapping[str, str], answer: str) -> Judged:
     from distillery.programs.extract import extract
     from distillery.programs.matching import judge as match
+    from distillery.programs.run import run_programs
 
     found = [extract(one.text) for one in completions]
     runs, work = run_programs([one.program for one in found if one.program is not None])
@@ -114,39 +109,3 @@ def _graded(run: Any, right: bool, cut: bool) -> Graded:
         reason = f"returned {run.kind}" if run.outcome == Ran.OK else run.label
         return Graded(Outcome.RIGHT if right else Outcome.WRONG, run.value, reason)
     return Graded(Outcome.RAISED, None, told)
-
-
-def run_programs(programs: Sequence[str]) -> tuple[list[Any], dict[str, Any]]:
-    """Run programs in the sandbox that this machine and the settings allow.
-
-    Returns:
-        One `Execution` each, in order; and how many ran, in which profile, in how many seconds.
-
-    Raises:
-        UserError: No profile works, or a program could not be judged because the sandbox itself failed.
-    """
-    import time
-
-    from distillery.programs.execution import Outcome as Ran
-    from distillery.programs.sandbox import Sandbox
-
-    if not programs:
-        return [], {"programs": 0}
-    start = time.monotonic()
-    with Sandbox(profile=os.environ.get(SANDBOX_VARIABLE, "auto")) as box:  # type: ignore[arg-type]  # checked there
-        distinct = list(dict.fromkeys(programs))
-        runs = dict(zip(distinct, box.run(distinct), strict=True))
-        profile = box.profile
-    seconds = time.monotonic() - start
-    broken = [run for run in runs.values() if run.outcome == Ran.SANDBOX_ERROR]
-    if broken:
-        raise UserError(
-            f"the sandbox itself failed on {len(broken)} of {len(runs)} programs: {broken[0].message}",
-            key="sandbox",
-            value=profile,
-            remedy="Free memory and processes and run again; docs/sandbox.md says what each profile needs",
-        )
-    logger.info("%d programs, %d different, in %.1f s (%s)", len(programs), len(distinct), seconds, profile)
-    return [runs[one] for one in programs], {
-        "programs": len(programs), "distinct_programs": len(distinct), "sandbox": profile, "seconds": round(seconds, 2)
-    }  # fmt: skip

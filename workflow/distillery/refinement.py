@@ -11,9 +11,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from distillery.config.prompt import Prompt
-from distillery.judging import run_programs
 from distillery.programs.extract import extract
 from distillery.programs.feedback import needs_refinement
+from distillery.programs.run import run_programs
 from distillery.prompts import Renderer
 from distillery.records import Completion, Draft, Question
 from distillery.requests import Request

@@ -13,9 +13,9 @@ from typing import NamedTuple
 
 from distillery.config.recipe import ErrorClass, Rows
 from distillery.draws import draw_key
-from distillery.judging import run_programs
 from distillery.programs.feedback import needs_refinement
 from distillery.programs.injection import confirmed, inject, printed
+from distillery.programs.run import run_programs
 from distillery.prompts import Renderer
 from distillery.records import Completion, Question, TrainingRow
 

@@ -7,6 +7,8 @@ The summary of one run is one JSON object:
 
     asked                    test questions
     mean_completion_tokens   tokens that the student wrote per question
+    programs                 whether completions are programs, which were run
+    rounds.<name>            accuracy after 0, 1, ... rounds of self-refinement, where there were any
     truncated_percent        completions that hit the token limit, whatever their verdict
     graders.<name>           asked = right + wrong + unparsable + truncated + refused + failed + rejected + raised;
                              accuracy (percent) and interval (95 %, Wilson, percent)
@@ -64,7 +66,8 @@ def score(
     graded = [
         _graded(answered[qid], asked[qid], verdicts) for qid, verdicts in zip(order, judged.verdicts, strict=True)
     ]
-    return graded, summarise(graded, reading.graders(graders)), judged.work
+    summary = summarise(graded, reading.graders(graders))
+    return graded, {**summary, "programs": reading.form == "program"}, judged.work
 
 
 def score_rounds(

@@ -93,6 +93,10 @@ class Row:
     """Questions without a final answer that the main grader could find."""
     truncated: float
     """Completions that hit the token limit, whatever their verdict."""
+    raised: float | None
+    """Programs that did not run to a value; None where completions are texts."""
+    rounds: tuple[float, ...]
+    """Accuracy after 0, 1, ... rounds of self-refinement; empty without."""
     training_rows: float | None
     samples_used: float | None
     train_seconds: float | None
@@ -291,6 +295,8 @@ def _row(runs: list[_Run], baseline: list[_Run] | None, grader: str) -> Row:
         others={name: _mean([run.scores["graders"][name]["accuracy"] for run in runs]) for name in graders},
         unparsable=_mean([100 * run.scores["graders"][grader]["unparsable"] / asked for run in runs]),
         truncated=_mean([run.scores["truncated_percent"] for run in runs]),
+        raised=_mean_if_known([_raised(run, grader) for run in runs]),
+        rounds=_rounds([run.scores.get("rounds", {}).get(grader, []) for run in runs]),
         training_rows=_mean_if_known([run.costs.training_rows for run in runs]),
         samples_used=_mean_if_known([run.costs.samples_used for run in runs]),
         train_seconds=_mean_if_known([run.costs.train_seconds for run in runs]),
@@ -304,6 +310,17 @@ def _row(runs: list[_Run], baseline: list[_Run] | None, grader: str) -> Row:
         predictions=tuple(run.cell.predictions for run in runs),
         examples=runs[0].examples,
     )
+
+
+def _raised(run: _Run, grader: str) -> float | None:
+    counts = run.scores["graders"][grader]
+    return 100 * (counts["raised"] + counts["rejected"]) / counts["asked"] if run.scores.get("programs") else None
+
+
+def _rounds(runs: list[list[float]]) -> tuple[float, ...]:
+    """Means over seeds; a run that ended early keeps its last accuracy."""
+    longest = max(map(len, runs))
+    return tuple(_mean([run[min(place, len(run) - 1)] for run in runs]) for place in range(longest if all(runs) else 0))
 
 
 def _examples(predictions: list[GradedPrediction], grader: str) -> tuple[Example, ...]:

@@ -19,7 +19,7 @@ from distillery.codedigest import code_digest, library_versions
 from distillery.config.base import plain
 from distillery.config.load import load_workspace
 from distillery.errors import UserError
-from distillery.judging import SANDBOX_VARIABLE
+from distillery.programs.run import SANDBOX_VARIABLE
 from distillery.locks import hold_for_life
 
 try:
