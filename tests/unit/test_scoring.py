@@ -13,7 +13,7 @@ from distillery.errors import UserError
 from distillery.intervals import difference_interval, pooled_interval, wilson
 from distillery.judging import Reading
 from distillery.records import Completion, Outcome, Question
-from distillery.scoring import score
+from distillery.scoring import score, summarise
 
 READING = Reading(delimiter="-->")
 GRADERS = DEFAULT_GRADERS["number"]
@@ -53,7 +53,7 @@ def test_the_outcomes_add_up_to_the_questions_asked(outcomes):
 def test_an_outcome_outside_the_closed_list_is_refused():
     graded, _, _ = score([completion(1)], [question(1)], GRADERS, READING)
     with pytest.raises(ValueError, match=r"grader other: .* do not add up to 1"):
-        scoring.summarise(graded, ["other"])
+        summarise(graded, ["other"])
 
 
 def test_predictions_are_joined_by_question_id_not_by_position():

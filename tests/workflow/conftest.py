@@ -80,11 +80,11 @@ class Project:
         return Project(root)
 
     def records(self) -> dict[str, bytes]:
-        """Every record file under results/, by path: what must be equal between two runs."""
+        """Every record file under results/, by path: what must be equal between two runs. Tables print seconds too."""
         return {
             str(path.relative_to(self.root)): path.read_bytes()
             for path in sorted((self.root / "results").rglob("*"))
-            if path.suffix in {".jsonl", ".csv"} or path.name == "scores.json"
+            if path.suffix == ".jsonl" or path.name == "scores.json"
         }
 
 

@@ -131,13 +131,13 @@ def test_sampling_killed_at_random_moments_ends_with_the_same_records_and_pays_o
 def test_training_killed_at_random_moments_ends_with_the_same_weights(finished):
     settings = finished.root / "config/setups.yaml"
     setups = yaml.safe_load(settings.read_text())
-    setups["tiny"]["train"]["epochs"] = 12
+    setups["tiny"]["train"]["epochs"] = 80
     settings.write_text(yaml.safe_dump(setups))
     folder = finished.root / "results/models/tiny/tiny/fine-tune-cot/tiny-random-half/seed1"
     finished.run(str((folder / "manifest.json").relative_to(finished.root)))
     undisturbed = json.loads((folder / "manifest.json").read_text())
     record = str((folder / "provenance.json").relative_to(finished.root))
-    assert victim(finished, "train", record, "work/train", longest=0.25, seed=2) >= KILLS
+    assert victim(finished, "train", record, "work/train", longest=0.2, seed=2) >= KILLS
     assert json.loads((folder / "manifest.json").read_text()) == undisturbed, "digests of the weights are in it"
 
 

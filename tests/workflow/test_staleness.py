@@ -265,11 +265,12 @@ def test_the_gold_answer_of_one_question_asks_no_model(finished):
     """A task from a file: one more row of the contract."""
     data = finished.root / "data"
     data.mkdir()
-    rows = [f'{{"q": "What is {n} and {n}?", "a": "{2 * n}"}}' for n in range(1, 16)]
-    (data / "sums.jsonl").write_text("\n".join(rows) + "\n")
+    rows = [f'{{"q": "What is {n} and {n}?", "a": "{2 * n}"}}\n' for n in range(1, 16)]
+    (data / "sums.jsonl").write_text("".join(rows[:12]))
+    (data / "test.jsonl").write_text("".join(rows[12:]))
     (finished.root / "config/tasks/sums.yaml").write_text(
-        "task: sums\ntitle: Sums\nsource: {kind: file, files: {all: data/sums.jsonl}}\n"
-        'question: "{{ q }}"\ngold: "{{ a }}"\nanswer: number\nsizes: {train: 10, dev: 2, test: 3}\n'
+        "task: sums\ntitle: Sums\nsource: {kind: file, files: {train: data/sums.jsonl, test: data/test.jsonl}}\n"
+        'question: "{{ q }}"\ngold: "{{ a }}"\nanswer: number\nsizes: {dev: 2}\n'
         "exemplars: {written: [" + ", ".join(["{question: q, rationale: r, gold: '1'}"] * 4) + "]}\n"
     )
     target = "results/verdicts/sums/train/tiny-few-shot/verdicts.jsonl"

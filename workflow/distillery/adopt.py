@@ -17,14 +17,17 @@ from distillery.graph import Node
 from distillery.staleness import Difference, differences, recorded
 
 
-def adopt(nodes: Sequence[Node], wanted: Sequence[Node], reason: str, cache: ArtifactCache) -> list[list[Difference]]:
+def adopt(
+    nodes: Sequence[Node], wanted: Sequence[Node], reason: str, cache: ArtifactCache, *, skip: bool = False
+) -> list[tuple[Node, list[Difference]]]:
     """Adopt the outputs of some jobs, inputs first.
 
     Args:
         nodes: The whole graph. `wanted`: the jobs whose outputs are judged as good as new.
+        skip: Pass over those that need no adoption, or no longer once the jobs before them are adopted.
 
     Returns:
-        For each of `wanted` in the order of the graph, what had changed.
+        The jobs that were adopted, in the order of the graph, and for each what had changed.
 
     Raises:
         UserError: A job is not stale, or its inputs are made anew by a job that is not adopted, or its outputs are not
@@ -36,7 +39,8 @@ def adopt(nodes: Sequence[Node], wanted: Sequence[Node], reason: str, cache: Art
     for node in nodes:
         if node in wanted:
             (one,) = [each for each in forecast(nodes, cache)[0] if each.node is node]
-            found.append(_adopt(one, reason, cache))
+            if not (skip and one.how in {How.DONE, How.RESTORED}):
+                found.append((node, _adopt(one, reason, cache)))
     return found
 
 

@@ -130,8 +130,7 @@ def accept(
         if upstream:
             told, _ = forecast(nodes, cache)
             wanted = [one.node for one in told if one.how in {How.COMPUTED, How.DEPENDS}]
-        chosen = [node for node in nodes if node in wanted]
-        for node, found in zip(chosen, adopt(nodes, chosen, reason, cache), strict=True):
+        for node, found in adopt(nodes, wanted, reason, cache, skip=upstream):
             out.print(f"accepted {escape(str(node.main_output))}", soft_wrap=True)
             for one in found:
                 out.print(f"  {escape(str(one))}", soft_wrap=True)
