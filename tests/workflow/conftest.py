@@ -88,6 +88,12 @@ class Project:
         }
 
 
+@pytest.fixture(scope="session", name="make_project")
+def make_project_fixture():
+    """The function below, for modules that make projects of their own."""
+    return make_project
+
+
 def make_project(root: Path) -> Project:
     """Copy the workflow into `root`, with the tiny experiment as its only table."""
     root.mkdir(parents=True, exist_ok=True)

@@ -1,0 +1,107 @@
+"""PaD through the real rules: programs are run, kept, broken, trained on, and sent back when they fail.
+
+A model with random weights writes no programs, so the teacher's completions lie in the store beforehand, under the keys
+of the requests that the workflow makes: it draws none of them. Everything else is the real thing.
+"""
+
+import json
+
+import pytest
+
+pytestmark = pytest.mark.e2e
+
+RIGHT = "def solution():\n    a = {gold}\n    b = 0\n    result = a + b\n    return result"
+FIRST = {  # qid's place -> the first of its two programs
+    0: "def solution():\n    result = total + 1\n    return result",
+    1: "def solution():\n    return",
+    2: "I am sorry, but as an AI language model I cannot.",
+    3: "import os\ndef solution():\n    return os.getpid()",
+    4: "def solution():\n    result = (1 + \n    return result",
+}
+
+
+@pytest.fixture(scope="module")
+def programs(tmp_path_factory, request):
+    """A finished run of the experiment `tiny_programs`."""
+    from distillery.files import read_json_lines
+    from distillery.manifest import read_manifest
+    from distillery.records import Question, read_records
+    from distillery.requests import Series
+    from distillery.sampling import requests_for
+    from distillery.store import CompletionStore, Stored
+
+    make_project = request.getfixturevalue("make_project")
+    project = make_project(tmp_path_factory.mktemp("programs") / "project")
+    (project.root / "config" / "config.yaml").write_text("experiments: [tiny_programs]\n")
+    project.run("results/questions/tiny/train.jsonl", "results/base_models/tiny-random/manifest.json")
+    import yaml
+
+    from distillery.config.prompt import Prompt
+
+    questions = list(read_records(project.root / "results/questions/tiny/train.jsonl", Question))
+    exemplars = read_json_lines(project.root / "results/questions/tiny/exemplars.jsonl")
+    prompt = Prompt.model_validate(yaml.safe_load((project.root / "config/prompts/few-shot-program.yaml").read_text()))
+    decoding = {"temperature": 1.0, "top_p": 1.0, "top_k": 0, "max_new_tokens": 12, "seed": 0}
+    spec = {"prompt": prompt.model_dump(), "decoding": decoding, "samples": 2}
+    rows, requests = requests_for(questions, exemplars, spec, project.root / "nowhere")
+    model = read_manifest(project.root / "results/base_models/tiny-random/manifest.json")
+    series = Series.of(model.identity, decoding, prompt.stop)
+    places = {question.qid: place for place, question in enumerate(questions)}
+    with CompletionStore(str(project.root / "work/completions")).writer(series) as writer:
+        for (question, index), asked in zip(rows, requests, strict=True):
+            text = RIGHT.format(gold=question.gold)
+            if index == 0:
+                text = FIRST.get(places[question.qid], text)
+            writer.add(asked.prompt, Stored(asked.key(series), index, text, "stop", 9, 9))
+    project.ran = project.run()
+    return project
+
+
+def read(project, path: str) -> list[dict]:
+    return [json.loads(line) for line in (project.root / path).read_text().splitlines()]
+
+
+def test_every_program_has_the_verdict_that_its_run_deserves(programs):
+    verdicts = read(programs, "results/verdicts/tiny/train/tiny-programs/verdicts.jsonl")
+    told = {(one["qid"], one["sample_index"]): one for one in verdicts if one["grader"] == "robust"}
+    qids = sorted({one["qid"] for one in verdicts})
+    outcomes = [told[qid, 0]["outcome"] for qid in qids]
+    assert outcomes == ["raised", "wrong", "refused", "rejected", "unparsable", "right"]
+    assert all(told[qid, 1]["outcome"] == "right" for qid in qids)
+    assert "NameError" in told[qids[0], 0]["reason"]
+
+
+def test_the_teacher_was_not_asked_again(programs):
+    assert "12 asked, 12 in the store, 0 to draw" in programs.ran.output
+
+
+def test_rows_teach_programs_and_their_repair_and_every_repair_shows_a_real_error(programs):
+    path = "results/rows/tiny/tiny/pad.predict.max_new_tokens=12/tiny-random-half/seed1/rows.jsonl"
+    rows = read(programs, path)
+    written = [row for row in rows if row["source"] == "program"]
+    repairs = [row for row in rows if row["source"] == "repair"]
+    assert len(written) == 7 and 1 <= len(repairs) <= 7
+    for row in repairs:
+        assert any(
+            error in row["prompt"] for error in ("NameError", "UnboundLocalError", "SyntaxError", "IndentationError")
+        )
+        assert row["target"].startswith("def solution():")
+
+
+def test_the_sandbox_in_use_is_on_record(programs):
+    record = json.loads((programs.root / "results/verdicts/tiny/train/tiny-programs/provenance.json").read_text())
+    assert record["work"]["sandbox"] != "unsafe" and record["work"]["programs"] >= 10
+
+
+def test_failed_programs_go_back_for_two_rounds_and_accuracy_is_told_for_each(programs):
+    folder = "tiny/test/tiny/pad.predict.max_new_tokens=12/tiny-random-half/seed1"
+    drafts = read(programs, f"results/refined/{folder}/rounds.jsonl")
+    assert {draft["round"] for draft in drafts} == {0, 1, 2}
+    assert all(draft["feedback"] for draft in drafts), "random weights write no program"
+    scores = json.loads((programs.root / f"results/scores/{folder}/scores.json").read_text())
+    assert scores["rounds"]["robust"] == [0.0, 0.0, 0.0]
+    assert "0.0 → 0.0 → 0.0" in (programs.root / "results/tables/tiny_programs/table.md").read_text()
+
+
+def test_a_second_run_has_nothing_to_do(programs):
+    assert programs.planned() == {}
