@@ -68,7 +68,11 @@ def compose(
             "kept": len(kept),
             "dropped": dict(sorted(dropped.items())),
         }
-    used_samples = sum(part["looked_at"] for name, part in summary.items() if sources[name].source != "gold")
+    looked_at: dict[str, int] = {}
+    for name, part in summary.items():  # two sources may draw on the same completions
+        kind = sources[name].source
+        looked_at[kind] = max(looked_at.get(kind, 0), part["looked_at"]) if kind != "gold" else 0
+    used_samples = sum(looked_at.values())
     return rows, {"training_rows": len(rows), "samples_used": used_samples, "sources": summary}
 
 
