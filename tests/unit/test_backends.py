@@ -1,6 +1,7 @@
 """Backends: what comes back belongs to its request, whatever else was asked; and sampling goes through the store."""
 
 import importlib.util
+from dataclasses import replace
 
 import pytest
 
@@ -11,6 +12,7 @@ from distillery.models import prepare_model
 from distillery.records import Question
 from distillery.requests import Request, Series, seed_of
 from distillery.sampling import Asker, sample
+from distillery.scored import decode
 from distillery.store import CompletionStore
 
 SAMPLED = Series.of("m", {"temperature": 1.0, "top_p": 0.9, "top_k": 20, "max_new_tokens": 12, "seed": 0}, ["z"])
@@ -135,3 +137,15 @@ def test_more_samples_draw_only_the_new_ones(folder, loaded, tmp_path):
     many, _ = sample(QUESTIONS, [], {**one_call, "samples": 4}, asker, sampler="s")
     assert (asker.asked, asker.drawn) == (12, 6)
     assert [one for one in many if one.sample_index < 2] == few
+
+
+@pytest.mark.parametrize("series", [GREEDY, SAMPLED], ids=["greedy", "sampled"])
+@backends
+def test_a_scored_text_is_the_text_with_its_log_probability(loaded, name, series):
+    backend = loaded(name)
+    plain, scored = ask(backend, series, PROMPTS), ask(backend, replace(series, scored=True), PROMPTS)
+    for (text, _), (told, _) in zip(plain.values(), scored.values(), strict=True):
+        written, likelihood = decode(told)
+        assert likelihood < 0
+        if series is GREEDY:
+            assert written == text

@@ -105,7 +105,10 @@ def trained_manifest(task, setup, recipe, model, seed):
 
 def answering_manifest(wildcards):
     """The model that answers: the trained one, or for a prompting baseline the base model as it is."""
-    if recipe_of(wildcards).rows is None:
+    recipe = recipe_of(wildcards)
+    if recipe.weights_of is not None:
+        return trained_manifest(**{**wildcards_of(wildcards), "recipe": recipe.weights_of})
+    if recipe.rows is None:
         return base_manifest(wildcards.model)
     return trained_manifest(**wildcards_of(wildcards))
 
@@ -195,6 +198,18 @@ def repair_prompt(wildcards):
     return plain(workspace.prompts[refine.prompt]) if refine else None
 
 
+def searching_recipes():
+    """Recipes and variants whose students answer by step-by-step verification, in every setup."""
+    return sorted(
+        {name for variants in workspace.variants.values() for name, one in variants.items() if one.predict.steps}
+    )
+
+
+def search_spec(wildcards):
+    """Prompt and decoding of a student, and how it searches."""
+    return {**predict_spec(wildcards), "steps": plain(recipe_of(wildcards).predict.steps)}
+
+
 def refine_spec(wildcards):
     """How often, and with which words, failed programs go back to the student."""
     return {
@@ -203,13 +218,6 @@ def refine_spec(wildcards):
         "rounds": recipe_of(wildcards).predict.refine.rounds,
         "answer": workspace.tasks[wildcards.task].answer,
     }
-
-
-def refines(recipe):
-    """Does some setup let a recipe's students mend their programs?"""
-    return any(
-        recipe in variants and variants[recipe].predict.refine is not None for variants in workspace.variants.values()
-    )
 
 
 def final_predictions(wildcards):
@@ -251,8 +259,10 @@ def table_cells(wildcards):
     cells = []
     for cell in workspace.cells(wildcards.experiment):
         who = f"{setup}/{cell.recipe}/{cell.model}/seed{cell.seed}"
-        trained = workspace.recipe(cell.recipe, setup).rows is not None
-        costs = [f"results/{stage}/{cell.task}/{who}/summary.json" for stage in ("rows", "models")] if trained else []
+        recipe = workspace.recipe(cell.recipe, setup)
+        taught = recipe.weights_of or (cell.recipe if recipe.rows is not None else None)
+        student = f"{cell.task}/{setup}/{taught}/{cell.model}/seed{cell.seed}"
+        costs = [f"results/{stage}/{student}/summary.json" for stage in ("rows", "models")] if taught else []
         cells.append(
             {
                 "task": cell.task,

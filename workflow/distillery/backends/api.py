@@ -77,6 +77,8 @@ class ApiBackend:
             )
 
     def _one(self, one: Asked, series: Series) -> Generated:
+        if series.scored:
+            raise UserError("endpoints are not asked for log-probabilities of texts", key=self._model["id"])
         given: dict[str, Any] = {
             "model": self._model["id"],
             "temperature": series.temperature,

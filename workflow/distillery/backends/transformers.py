@@ -20,6 +20,7 @@ from transformers import (
 
 from distillery.backends import Asked, Generated
 from distillery.requests import Series
+from distillery.scored import encode
 
 
 class TransformersBackend:
@@ -52,21 +53,27 @@ class TransformersBackend:
         stopping = StoppingCriteriaList()
         if series.stop:
             stopping.append(StopStringCriteria(self._tokenizer, list(series.stop)))
-        output = self._model.generate(
+        generated = self._model.generate(
             **{name: tensor for name, tensor in inputs.items() if name in {"input_ids", "attention_mask"}},
             do_sample=sampled,
             max_new_tokens=series.max_new_tokens,
             pad_token_id=self._tokenizer.pad_token_id,
             stopping_criteria=stopping,
+            return_dict_in_generate=True,
+            output_logits=series.scored,
             **how,
         )
+        output, logits = generated.sequences, generated.logits
         skip = inputs["input_ids"].shape[1] if self._causal else 1  # decoders repeat the prompt; others a start token
+        likely = _log_probabilities(logits, output[:, skip:]) if series.scored else [None] * len(asked)
         return [
-            self._completion(one, mask, tokens[skip:], series)
-            for one, mask, tokens in zip(asked, inputs["attention_mask"], output, strict=True)
+            self._completion(one, mask, tokens[skip:], series, each)
+            for one, mask, tokens, each in zip(asked, inputs["attention_mask"], output, likely, strict=True)
         ]
 
-    def _completion(self, asked: Asked, mask: torch.Tensor, tokens: torch.Tensor, series: Series) -> Generated:
+    def _completion(
+        self, asked: Asked, mask: torch.Tensor, tokens: torch.Tensor, series: Series, likely: torch.Tensor | None
+    ) -> Generated:
         ids = tokens.tolist()
         ends = {self._tokenizer.eos_token_id, self._tokenizer.pad_token_id}
         length = next((place for place, token in enumerate(ids) if token in ends), None)
@@ -74,10 +81,19 @@ class TransformersBackend:
         text = self._tokenizer.decode(written, skip_special_tokens=True, clean_up_tokenization_spaces=False)
         cuts = [text.find(stop) for stop in series.stop if stop in text]
         stopped = length is not None or bool(cuts)
+        text = text[: min(cuts)] if cuts else text
+        if likely is not None:
+            text = encode(text, float(likely[: len(written) + (length is not None)].sum()))
         return Generated(
             key=asked.key,
-            text=text[: min(cuts)] if cuts else text,
+            text=text,
             finish_reason="stop" if stopped else "length",
             prompt_tokens=int(mask.sum()),
             completion_tokens=len(written) + (length is not None),
         )
+
+
+def _log_probabilities(logits: Sequence[torch.Tensor], tokens: torch.Tensor) -> torch.Tensor:
+    """Log-probability of each written token, (requests, tokens)."""
+    shares = torch.stack(list(logits), dim=1).float().log_softmax(-1)
+    return shares.gather(-1, tokens[:, : shares.shape[1]].unsqueeze(-1)).squeeze(-1)

@@ -12,6 +12,7 @@ from typing import Any
 from distillery.backends import Asked, Generated
 from distillery.errors import UserError
 from distillery.requests import Series
+from distillery.scored import encode
 from distillery.tokenise import encode_prompt
 
 os.environ.setdefault("VLLM_ENABLE_V1_MULTIPROCESSING", "0")  # worker processes cost 14 s at start and a main guard
@@ -51,15 +52,19 @@ class VllmBackend:
                 stop=list(series.stop),
                 seed=one.seed if series.temperature > 0 else None,
                 output_kind=RequestOutputKind.FINAL_ONLY,
+                logprobs=0 if series.scored else None,
             )
             self._engine.add_request(one.key, {"prompt_token_ids": token_ids}, parameters)
         while self._engine.has_unfinished_requests():
             for output in self._engine.step():
                 if output.finished:
                     completion = output.outputs[0]
+                    text = completion.text
+                    if series.scored:
+                        text = encode(text, completion.cumulative_logprob)
                     yield Generated(
                         key=output.request_id,
-                        text=completion.text,
+                        text=text,
                         finish_reason="length" if completion.finish_reason == "length" else "stop",
                         prompt_tokens=len(output.prompt_token_ids),
                         completion_tokens=len(completion.token_ids),

@@ -108,6 +108,7 @@ def _recipe(workspace: "Workspace", setup: str, name: str, recipe: Recipe) -> It
     match = recipe.train.match_updates_of if recipe.train else None
     for key, value in (
         ("train.match_updates_of", match),
+        ("weights_of", recipe.weights_of),
         ("mentor.trained_by", recipe.mentor.trained_by if recipe.mentor else None),
     ):
         if value is not None and value not in known:

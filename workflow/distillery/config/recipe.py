@@ -151,6 +151,9 @@ class Recipe(Section):
     extends: Name | None = Field(None, description="Start from another recipe; sections given here are merged over it.")
     title: str = Field(description="As tables print it.")
     paper: str | None = None
+    weights_of: Name | None = Field(
+        None, description="Answer with the students of this recipe: only `predict` differs, nothing is trained."
+    )
     rows: dict[Name, Rows] | None = None
     mentor: Mentor | None = None
     objective: Objective = CrossEntropy(loss="cross-entropy")
@@ -166,6 +169,8 @@ class Recipe(Section):
             raise ValueError("rows from the mentor need mentor.trained_by and mentor.sampler")
         if isinstance(self.objective, MentorKD) and self.mentor is None:
             raise ValueError("objective mentor-kd needs a mentor (mentor.trained_by)")
+        if self.weights_of is not None and self.rows is not None:
+            raise ValueError("weights_of takes the students of another recipe: no rows and no train beside it")
         if any(rows.inject for rows in (self.rows or {}).values()) and self.predict.refine is None:
             raise ValueError("rows with inject teach repair, and predict.refine names the prompt that asks for it")
         if self.rows is not None and not self.rows:

@@ -122,7 +122,7 @@ class Workspace:
             for arm in table.arms:
                 for name, settings in arm_variants(arm):
                     recipe = self.recipe(name, table.setup)
-                    seeds = table.seeds if recipe.rows is not None else table.seeds[:1]
+                    seeds = table.seeds if recipe.rows is not None or recipe.weights_of else table.seeds[:1]
                     for model in arm.models or table.students:
                         for seed in seeds:
                             yield TableCell(

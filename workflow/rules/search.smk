@@ -1,0 +1,33 @@
+# Answers by step-by-step verification, for the recipes that have it: a beam search over the lines of programs.
+rule search:
+    input:
+        questions="results/questions/{task}/{split}.jsonl",
+        exemplars="results/questions/{task}/exemplars.jsonl",
+        manifest=answering_manifest,
+    output:
+        completions="results/predictions/{task}/{split}/{setup}/{recipe}/{model}/seed{seed}/predictions.jsonl",
+        summary="results/predictions/{task}/{split}/{setup}/{recipe}/{model}/seed{seed}/summary.json",
+        provenance="results/predictions/{task}/{split}/{setup}/{recipe}/{model}/seed{seed}/provenance.json",
+    log:
+        "logs/search/{task}/{split}/{setup}/{recipe}/{model}/seed{seed}.log",
+    benchmark:
+        "benchmarks/search/{task}/{split}/{setup}/{recipe}/{model}/seed{seed}.tsv"
+    wildcard_constraints:
+        recipe=any_of(searching_recipes()),
+    conda:
+        "../../envs/inference.yaml"
+    threads: 8
+    resources:
+        gpu=1,
+        mem_mb=16_000,
+        runtime=720,
+    params:
+        spec=search_spec,
+        sampler=lambda wildcards: wildcards.recipe,
+        code=code("search"),
+        libraries=library_versions("search"),
+    script:
+        "../scripts/search.py"
+
+
+ruleorder: search > predict

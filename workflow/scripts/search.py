@@ -1,0 +1,42 @@
+"""Answer the questions of a split by beam search over the lines of programs."""
+
+from pathlib import Path
+from typing import Any
+
+from distillery.running import run_script
+
+
+def main(
+    questions: Path,
+    exemplars: Path,
+    manifest: Path,
+    completions: Path,
+    summary: Path,
+    spec: dict[str, Any],
+    sampler: str,
+) -> dict[str, Any]:
+    """Write the best program of each question, and how many were finished."""
+    from distillery.files import read_json_lines, write_json
+    from distillery.line_scorers import scorer_named
+    from distillery.manifest import read_manifest
+    from distillery.records import Question, read_records, write_records
+    from distillery.sampling import Asker
+    from distillery.steps import search
+    from distillery.store import CompletionStore
+
+    model = read_manifest(manifest)
+    asker = Asker(manifest.parent / "model", model.identity, model.architecture, CompletionStore())
+    best, counts = search(
+        list(read_records(questions, Question)),
+        read_json_lines(exemplars),
+        spec,
+        asker,
+        scorer_named(spec["steps"]["scorer"]),
+        sampler=sampler,
+    )
+    write_records(completions, best)
+    write_json(summary, counts)
+    return {**asker.work, "parameters": model.parameters}
+
+
+run_script("search", main, globals())
