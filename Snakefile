@@ -35,6 +35,7 @@ localrules:
     compose,
     score,
     tables,
+    output_space,
 
 
 include: "workflow/rules/questions.smk"
@@ -48,6 +49,7 @@ include: "workflow/rules/search.smk"
 include: "workflow/rules/refine.smk"
 include: "workflow/rules/score.smk"
 include: "workflow/rules/tables.smk"
+include: "workflow/rules/output_space.smk"
 
 
 onstart:

@@ -61,8 +61,8 @@ EDITS = {
     "a neutral module": ("errors.py", lambda text: text + "\nX = 1\n", set()),
     "a settings model": ("config/recipe.py", lambda text: text + "\nX = 1\n", set()),
     "the grader": ("answers.py", lambda text: text + "\nX = 1\n", {"verify", "score"}),
-    "the figures": ("figures.py", lambda text: text + "\nX = 1\n", {"tables"}),
-    "the engine": ("backends/vllm.py", lambda text: text + "\nX = 1\n", {"refine", "sample"}),
+    "the figures": ("figures.py", lambda text: text + "\nX = 1\n", {"output_space", "tables"}),
+    "the engine": ("backends/vllm.py", lambda text: text + "\nX = 1\n", {"refine", "sample", "search"}),
 }
 
 

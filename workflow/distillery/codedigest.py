@@ -41,6 +41,7 @@ LIBRARIES: dict[str, tuple[str, ...]] = {
     "base_model": ("transformers",),
     "train": ("torch", "transformers", "trl", "peft"),
     "tables": ("pandas", "altair"),
+    "output_space": ("altair",),
 }
 """Libraries whose version shapes a stage's output. Sampling has none: completions are keyed by what was asked."""
 

@@ -9,21 +9,18 @@ static table inside the registry package `wordllama`: as weak as evidence of cor
 """
 
 import functools
-import importlib.util
 import re
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Protocol
 
 import numpy as np
 
-from distillery.errors import UserError
+from distillery.embedding import embed
 from distillery.programs.execution import Outcome
 from distillery.programs.run import run_programs
 
 FAILED = 0.01
 """Score of a line after which the program does not run: its logarithm must exist."""
-EMBEDDINGS = "wordllama"
 
 
 class Scorer(Protocol):
@@ -82,31 +79,3 @@ def so_far(prefix: str, line: str) -> str:
         body = " " * (indent + 4)
         return f"{text}\n{body}pass\n    return 0" if indent else f"{text}\n{body}return 0"
     return text if line.strip().startswith("return") and indent <= 4 else f"{text}\n    return 0"
-
-
-@functools.cache
-def _table() -> tuple[object, np.ndarray]:
-    """Tokenizer and embedding table, (tokens, 256), read from the package's files without importing it."""
-    from safetensors.numpy import load_file
-    from tokenizers import Tokenizer
-
-    found = importlib.util.find_spec(EMBEDDINGS)
-    if found is None or found.origin is None:
-        raise UserError(
-            f"the package {EMBEDDINGS} is not installed",
-            key="predict.steps.scorer",
-            value="similarity",
-            remedy="Run `make environment`, or use scorer: execution",
-        )
-    folder = Path(found.origin).parent
-    tokenizer = Tokenizer.from_file(str(folder / "tokenizers" / "l2_supercat_tokenizer_config.json"))
-    (weights,) = load_file(folder / "weights" / "l2_supercat_256.safetensors").values()
-    return tokenizer, weights.astype(np.float32)
-
-
-def embed(texts: Sequence[str]) -> np.ndarray:
-    """Mean of the token vectors of each text, (texts, 256), of length one."""
-    tokenizer, table = _table()
-    encoded = tokenizer.encode_batch(list(texts), add_special_tokens=False)  # type: ignore[attr-defined]
-    vectors = np.stack([table[one.ids or [0]].mean(axis=0) for one in encoded])
-    return vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-9)

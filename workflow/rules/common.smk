@@ -282,6 +282,18 @@ def table_cells(wildcards):
     return cells
 
 
+def refined_cells(wildcards):
+    """Scores file -> file of all versions, of the cells whose students mend their programs."""
+    setup = workspace.experiments[wildcards.experiment].setup
+    return {
+        cell["scores"]: "results/refined/{task}/test/{setup}/{recipe}/{model}/seed{seed}/rounds.jsonl".format(
+            setup=setup, **{name: cell[name] for name in ("task", "recipe", "model", "seed")}
+        )
+        for cell in table_cells(wildcards)
+        if workspace.recipe(cell["recipe"], setup).predict.refine is not None
+    }
+
+
 def mentor_models():
     """Base models that setups name as mentors, for the name of their training rule."""
     return [setup.mentor for setup in workspace.setups.values() if setup.mentor]

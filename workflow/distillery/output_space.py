@@ -1,0 +1,129 @@
+"""The study of the output space: why programs are learnt faster than rationales, as numbers and a figure.
+
+Per arm of an experiment: the course of the training loss, how far outputs lie apart, the share of programs that run to
+a value, and which errors there are before and after self-refinement.
+
+Source: PaD (NAACL 2024), study of the output space. Evaluation loss is not recorded during training here, so the course
+is that of the training loss alone.
+"""
+
+import csv
+import io
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import altair as alt
+
+from distillery.embedding import spread
+from distillery.figures import COLOURS, FONT
+from distillery.files import atomic_open, read_json
+from distillery.records import Draft, GradedPrediction, Outcome, read_records
+from distillery.tables import Cell
+
+NOT_RUN = {Outcome.RAISED, Outcome.REJECTED, Outcome.UNPARSABLE, Outcome.TRUNCATED, Outcome.REFUSED}
+
+
+@dataclass(frozen=True)
+class Arm:
+    """What the outputs of one arm are like. Shares in percent; `errors` are counts by round of self-refinement."""
+
+    title: str
+    losses: list[tuple[int, float]]
+    """Updates, and mean loss since the point before, in nats per target token."""
+    outputs: int
+    distinct: int
+    spread: float
+    runnable: float | None
+    errors: list[dict[str, int]] = field(default_factory=list)
+
+
+def study(cells: Sequence[Cell], rounds: Mapping[str, Path], grader: str) -> list[Arm]:
+    """One arm for each cell.
+
+    Args:
+        rounds: Scores file of a cell -> its versions in self-refinement, where it has them.
+    """
+    return [_arm(cell, rounds.get(str(cell.scores)), grader) for cell in cells]
+
+
+def _arm(cell: Cell, rounds: Path | None, grader: str) -> Arm:
+    predictions = list(read_records(cell.predictions, GradedPrediction))
+    texts = [one.text for one in predictions]
+    losses = [point for path in cell.costs for point in read_json(path).get("loss_history", [])]
+    runnable = None
+    if read_json(cell.scores).get("programs"):
+        ran = sum(one.outcomes[grader] not in NOT_RUN for one in predictions)
+        runnable = round(100 * ran / len(predictions), 1)
+    return Arm(
+        title=f"{cell.arm_title}, {cell.model}, seed {cell.seed}",
+        losses=[(int(step), float(loss)) for step, loss in losses],
+        outputs=len(texts),
+        distinct=len(set(texts)),
+        spread=round(spread(texts), 4),
+        runnable=runnable,
+        errors=_errors(rounds) if rounds else [],
+    )
+
+
+def _errors(rounds: Path) -> list[dict[str, int]]:
+    """Class of error -> how many versions have it, in each round."""
+    counted: dict[int, Counter[str]] = {}
+    for draft in read_records(rounds, Draft):
+        name = draft.feedback.split(":")[0] if draft.feedback else "runs"
+        counted.setdefault(draft.round, Counter())[name] += 1
+    return [dict(sorted(counted[number].items())) for number in sorted(counted)]
+
+
+def write_study(arms: Sequence[Arm], title: str, markdown: Path, table: Path) -> None:
+    """Write the numbers as a page and as CSV, atomically."""
+    head = ("Arm", "Outputs", "Distinct", "Spread", "Runnable %", "Final loss", "Errors by round")
+    rows = [
+        (
+            arm.title,
+            arm.outputs,
+            arm.distinct,
+            f"{arm.spread:.4f}",
+            "" if arm.runnable is None else f"{arm.runnable:.1f}",
+            f"{arm.losses[-1][1]:.3f}" if arm.losses else "",
+            " → ".join(", ".join(f"{name} {count}" for name, count in one.items()) for one in arm.errors),
+        )
+        for arm in arms
+    ]
+    lines = [f"# {title}: output space", "", _line(head), _line(["---"] * len(head)), *map(_line, rows), ""]
+    lines.append("* Spread: mean cosine distance between two outputs of the arm; 0 where all are alike.")
+    lines.append("* Errors by round: of the versions of each round of self-refinement, what a user would see.")
+    with atomic_open(markdown) as out:
+        out.write("\n".join(lines) + "\n")
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows([head, *rows])
+    with atomic_open(table) as out:
+        out.write(text.getvalue())
+
+
+def _line(cells: Sequence[object]) -> str:
+    return "| " + " | ".join(str(cell).replace("|", "\\|") for cell in cells) + " |"
+
+
+def draw_study(arms: Sequence[Arm], title: str) -> alt.TopLevelMixin:
+    """Training loss over updates beside the spread of outputs, an arm a colour."""
+    names = [arm.title for arm in arms]
+    colour = alt.Color("arm:N", sort=names, scale=alt.Scale(domain=names, range=COLOURS), title=None)
+    points = [{"arm": arm.title, "update": step, "loss": loss} for arm in arms for step, loss in arm.losses]
+    bars = [{"arm": arm.title, "spread": arm.spread} for arm in arms]
+    losses = (
+        alt.Chart(alt.Data(values=points))
+        .mark_line()
+        .encode(x=alt.X("update:Q", title="Updates"), y=alt.Y("loss:Q", title="Training loss (nats per token)"),
+                color=colour)
+        .properties(width=320, height=240)
+    )  # fmt: skip
+    spreads = (
+        alt.Chart(alt.Data(values=bars))
+        .mark_bar()
+        .encode(x=alt.X("spread:Q", title="Spread of outputs (mean cosine distance)"),
+                y=alt.Y("arm:N", sort=names, title=None, axis=alt.Axis(labelLimit=0)), color=colour)
+        .properties(width=320, height=240)
+    )  # fmt: skip
+    return alt.hconcat(losses, spreads).properties(title=title).configure(font=FONT, background="white", padding=16)
