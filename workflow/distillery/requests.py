@@ -28,6 +28,8 @@ class Series:
         model: Identity of the weights, from the model's manifest (`Manifest.identity`).
         temperature: 0 is greedy; then `top_p`, `top_k` and `seed` change nothing and are left out of the key.
         stop: Texts that end a completion; they are not part of it.
+        choice: The only texts that the model may write, if not empty; what comes back is a choice with its
+            log-probabilities (`distillery.choices`).
     """
 
     model: str
@@ -37,9 +39,10 @@ class Series:
     max_new_tokens: int
     stop: tuple[str, ...] = ()
     seed: int = 0
+    choice: tuple[str, ...] = ()
 
     @classmethod
-    def of(cls, model: str, decoding: Mapping[str, Any], stop: list[str]) -> "Series":
+    def of(cls, model: str, decoding: Mapping[str, Any], stop: list[str], choice: tuple[str, ...] = ()) -> "Series":
         """The series of a model and a sampler's decoding section."""
         greedy = decoding["temperature"] == 0
         return cls(
@@ -50,11 +53,16 @@ class Series:
             max_new_tokens=int(decoding["max_new_tokens"]),
             stop=tuple(stop),
             seed=0 if greedy else int(decoding["seed"]),
+            choice=choice,
         )
 
     def describe(self) -> dict[str, Any]:
-        """The series as plain values: what the store writes beside its completions, for people."""
-        return {"format": STORE_FORMAT, **{name: getattr(self, name) for name in self.__dataclass_fields__}}
+        """The series as plain values: what the store writes beside its completions, for people.
+
+        A free text has no `choice`: completions from before there were choices keep their keys.
+        """
+        values = {name: getattr(self, name) for name in self.__dataclass_fields__ if name != "choice" or self.choice}
+        return {"format": STORE_FORMAT, **values}
 
     @cached_property
     def digest(self) -> str:

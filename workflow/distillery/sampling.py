@@ -41,9 +41,16 @@ class Asker:
         self.seconds = 0.0
         self._backend: Backend | None = None
 
-    def ask(self, requests: Sequence[Request], decoding: Mapping[str, Any], stop: list[str], what: str) -> list[Stored]:
-        """One completion for each request, in order."""
-        series = Series.of(self.identity, decoding, stop)
+    def ask(
+        self,
+        requests: Sequence[Request],
+        decoding: Mapping[str, Any],
+        stop: list[str],
+        what: str,
+        choice: tuple[str, ...] = (),
+    ) -> list[Stored]:
+        """One completion for each request, in order; see `Series` for `choice`."""
+        series = Series.of(self.identity, decoding, stop, choice)
         keys = [request.key(series) for request in requests]
         found = self.store.find(series, set(keys))
         missing = {

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from distillery.backends import Asked, Generated
+from distillery.choices import encode, single_tokens
 from distillery.errors import UserError
 from distillery.requests import Series
 from distillery.tokenise import encode_prompt
@@ -35,8 +36,19 @@ class VllmBackend:
 
     def generate(self, asked: Sequence[Asked], series: Series) -> Iterator[Generated]:
         from vllm import SamplingParams
-        from vllm.sampling_params import RequestOutputKind
+        from vllm.sampling_params import RequestOutputKind, StructuredOutputsParams
 
+        choices = single_tokens(
+            {text: encode_prompt(self._tokenizer, text, special_tokens=False) for text in series.choice}
+        )
+        constraint: dict[str, Any] = {}
+        if choices:
+            # Their log-probabilities are asked for by token: which others a build reports differs (before or after
+            # the constraint), and these five are only compared with each other.
+            constraint = {
+                "structured_outputs": StructuredOutputsParams(choice=list(choices)),
+                "logprob_token_ids": list(choices.values()),
+            }
         prompts = [
             encode_prompt(self._tokenizer, one.request.prompt, special_tokens=one.request.special_tokens)
             for one in asked
@@ -51,16 +63,21 @@ class VllmBackend:
                 stop=list(series.stop),
                 seed=one.seed if series.temperature > 0 else None,
                 output_kind=RequestOutputKind.FINAL_ONLY,
+                **constraint,
             )
             self._engine.add_request(one.key, {"prompt_token_ids": token_ids}, parameters)
         while self._engine.has_unfinished_requests():
             for output in self._engine.step():
                 if output.finished:
                     completion = output.outputs[0]
+                    text = completion.text
+                    if choices:
+                        given = completion.logprobs[0]
+                        text = encode({name: given[token].logprob for name, token in choices.items() if token in given})
                     yield Generated(
                         key=output.request_id,
-                        text=completion.text,
-                        finish_reason="length" if completion.finish_reason == "length" else "stop",
+                        text=text,
+                        finish_reason="length" if completion.finish_reason == "length" and not choices else "stop",
                         prompt_tokens=len(output.prompt_token_ids),
                         completion_tokens=len(completion.token_ids),
                     )
