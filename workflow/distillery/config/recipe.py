@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from distillery.config.base import Name, Section, VariantName
+from distillery.config.review import Pairs
 
 
 class Rows(Section):
@@ -119,15 +120,25 @@ class Recipe(Section):
     title: str = Field(description="As tables print it.")
     paper: str | None = None
     rows: dict[Name, Rows] | None = None
+    pairs: Pairs | None = None
     mentor: Mentor | None = None
     objective: Objective = CrossEntropy(loss="cross-entropy")
     train: Train | None = None
     predict: Predict
 
+    @property
+    def trained(self) -> bool:
+        """Whether a model is trained; a prompting baseline answers as it is."""
+        return self.train is not None
+
     @model_validator(mode="after")
     def _parts_fit(self) -> "Recipe":
-        if (self.rows is None) != (self.train is None):
+        if (self.rows is None and self.pairs is None) != (self.train is None):
             raise ValueError("rows and train go together: both for a trained student, none for a prompting baseline")
+        if self.rows is not None and self.pairs is not None:
+            raise ValueError("training rows come from `rows` or from `pairs`, not from both")
+        if (self.pairs is not None) != isinstance(self.objective, TwoTask):
+            raise ValueError("pairs and the objective two-task go together")
         uses_mentor = any(rows.source == "mentor" for rows in (self.rows or {}).values())
         if uses_mentor and (self.mentor is None or self.mentor.sampler is None):
             raise ValueError("rows from the mentor need mentor.trained_by and mentor.sampler")
