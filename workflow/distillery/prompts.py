@@ -14,7 +14,7 @@ One object renders for sampling, training and prediction, so that a student is a
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from jinja2 import StrictUndefined, TemplateError, meta
@@ -44,12 +44,13 @@ class Renderer:
         prompt: The template.
         exemplars: All exemplars of the task as mappings with `question`, `rationale` and `gold`; the prompt shows its
             own share of them.
+        fields: What `input` may name beside the question, such as the wrong answer in a prompt for feedback.
 
     Raises:
         UserError: A template names a field that it does not get, or the task has too few exemplars.
     """
 
-    def __init__(self, prompt: Prompt, exemplars: Sequence[Mapping[str, str]]) -> None:
+    def __init__(self, prompt: Prompt, exemplars: Sequence[Mapping[str, str]], fields: Collection[str] = ()) -> None:
         self.prompt = prompt
         pool = exemplars[prompt.first_exemplar :]
         if len(pool) < prompt.exemplars:
@@ -59,7 +60,7 @@ class Renderer:
                 key="exemplars",
                 remedy="Give the task more exemplars, or the prompt fewer",
             )
-        self._input = self._compile("input", prompt.input, {"question"})
+        self._input = self._compile("input", prompt.input, {"question", *fields})
         self._target = (
             self._compile("target", prompt.target, {"rationale", "answer", "question"}) if prompt.target else None
         )
@@ -93,11 +94,11 @@ class Renderer:
             )
         return _environment.from_string(text)
 
-    def input(self, question: str) -> str:
-        """Model input for one question: instruction, exemplars, question."""
+    def input(self, question: str, **fields: str) -> str:
+        """Model input for one question: instruction, exemplars, question (and the renderer's other fields)."""
         shown = self._pool if self.prompt.select == "first" else self._similar(question)
         block = "".join(one.text + self.prompt.separator for one in shown)
-        return self._instruction + block + self._input.render(question=question)
+        return self._instruction + block + self._input.render(question=question, **fields)
 
     def _similar(self, question: str) -> "list[_Exemplar]":
         """The exemplars that share most words with the question, the most similar last, next to it.
@@ -109,6 +110,11 @@ class Renderer:
         words = _words(question)
         ranked = sorted(self._pool, key=lambda one: -len(one.words & words) / max(1, len(one.words | words)))
         return ranked[: self.prompt.exemplars][::-1]
+
+    @property
+    def target_shows_answer(self) -> bool:
+        """Whether the target puts the gold answer behind a rationale, or shows a text as it was written."""
+        return "answer" in meta.find_undeclared_variables(_environment.parse(self.prompt.target or ""))
 
     def target(self, rationale: str, answer: str, question: str = "") -> str:
         """What the student learns to write: rationale and GOLD answer (Fine-tune-CoT, section 3)."""

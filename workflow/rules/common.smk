@@ -103,7 +103,7 @@ def trained_manifest(task, setup, recipe, model, seed):
 
 def answering_manifest(wildcards):
     """The model that answers: the trained one, or for a prompting baseline the base model as it is."""
-    if recipe_of(wildcards).rows is None:
+    if not recipe_of(wildcards).trained:
         return base_manifest(wildcards.model)
     return trained_manifest(**wildcards_of(wildcards))
 
@@ -209,7 +209,7 @@ def table_cells(wildcards):
     cells = []
     for cell in workspace.cells(wildcards.experiment):
         who = f"{setup}/{cell.recipe}/{cell.model}/seed{cell.seed}"
-        trained = workspace.recipe(cell.recipe, setup).rows is not None
+        trained = workspace.recipe(cell.recipe, setup).trained
         costs = [f"results/{stage}/{cell.task}/{who}/summary.json" for stage in ("rows", "models")] if trained else []
         cells.append(
             {
@@ -225,6 +225,7 @@ def table_cells(wildcards):
                 "published": cell.published.accuracy if cell.published else None,
                 "published_source": cell.published.source if cell.published else None,
                 "costs": costs,
+                "note": committee_note(cell.recipe, setup),
             }
         )
     return cells
