@@ -11,6 +11,7 @@ report: "workflow/report/workflow.rst"
 
 
 include: "workflow/rules/common.smk"  # the settings and input functions: stays first
+include: "workflow/rules/committee_files.smk"
 
 
 wildcard_constraints:
@@ -22,6 +23,11 @@ wildcard_constraints:
     setup=any_of(workspace.setups),
     recipe=any_of(workspace.recipe_names()),
     experiment=any_of(workspace.experiments),
+    committee=any_of(workspace.committees),
+    sitter=f"{RELEASED}|{SITTERS}",
+    asked=any_of(workspace.models),
+    person=any_of(name for one in workspace.committees.values() for name in one.people),
+    form="csv|jsonl",
     seed=r"\d+",
 
 
@@ -32,7 +38,15 @@ localrules:
     check_vocabulary,
     verify,
     verify_mentor,
+    mistakes,
+    verify_exam,
+    verify_rationales,
+    review_sheet,
+    human_reviews,
+    import_release,
     compose,
+    compose_pairs,
+    audit,
     score,
     tables,
     output_space,
@@ -42,7 +56,10 @@ include: "workflow/rules/questions.smk"
 include: "workflow/rules/base_model.smk"
 include: "workflow/rules/sample.smk"
 include: "workflow/rules/verify.smk"
+include: "workflow/rules/exam.smk"
+include: "workflow/rules/committee.smk"
 include: "workflow/rules/compose.smk"
+include: "workflow/rules/pairs.smk"
 include: "workflow/rules/train.smk"
 include: "workflow/rules/predict.smk"
 include: "workflow/rules/search.smk"
@@ -60,3 +77,4 @@ rule all:
     default_target: True
     input:
         every_table,
+        audits(workspace.settings.experiments),

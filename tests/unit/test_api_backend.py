@@ -7,6 +7,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 
 from distillery.budget import price_of
+from distillery.choices import decode
 from distillery.config.model import ApiModel
 from distillery.errors import UserError
 from distillery.manifest import read_manifest
@@ -144,3 +145,13 @@ def test_money_is_counted_and_a_budget_of_it_stops(asker, monkeypatch):
         draw(asker)
     request = Request("", 0)
     assert request.key and asker.budget.spent["samples"] == 3
+
+
+@pytest.mark.parametrize("special_tokens", [True, False])
+def test_a_constraint_is_sent_and_an_endpoint_that_ignores_it_gives_a_text_and_no_choice(
+    asker, endpoint, special_tokens
+):
+    decoding = {"temperature": 0.0, "max_new_tokens": 1}
+    (given,) = asker.ask([Request("Score: [", 0, special_tokens)], decoding, [], "scores", ("1", "2"))
+    assert endpoint.asked[0]["structured_outputs"] == {"choice": ["1", "2"]} and endpoint.asked[0]["logprobs"]
+    assert decode(given.text, ("1", "2")) is None

@@ -149,3 +149,42 @@ def test_a_scored_text_is_the_text_with_its_log_probability(loaded, name, series
         assert likelihood < 0
         if series is GREEDY:
             assert written == text
+
+
+@backends
+def test_a_choice_is_one_of_the_texts_with_the_probabilities_of_all(loaded, name):
+    from distillery.choices import decode
+
+    scores = ("1", "2", "3", "4", "5")
+    series = Series.of("m", {"temperature": 0, "max_new_tokens": 1}, [], scores)
+    for text, finish in ask(loaded(name), series, PROMPTS).values():
+        found = decode(text, scores)
+        assert found is not None and set(found.logprobs) == set(scores) and finish == "stop"
+        assert found.choice == max(found.logprobs, key=found.logprobs.get)
+
+
+@pytest.mark.vllm
+@needs_vllm
+def test_both_backends_give_the_same_shares_to_the_choices(loaded):
+    import math
+
+    from distillery.choices import decode
+
+    scores = ("1", "2", "3", "4", "5")
+    series = Series.of("m", {"temperature": 0, "max_new_tokens": 1}, [], scores)
+
+    def shares(name: str) -> list[list[float]]:
+        given = []
+        for _, (text, _) in sorted(ask(loaded(name), series, PROMPTS).items()):
+            raw = [math.exp(value) for _, value in sorted(decode(text, scores).logprobs.items())]
+            given.append([value / sum(raw) for value in raw])
+        return given
+
+    for one, other in zip(shares("transformers"), shares("vllm"), strict=True):
+        assert one == pytest.approx(other, abs=0.02)
+
+
+def test_a_choice_of_several_tokens_is_refused(loaded):
+    series = Series.of("m", {"temperature": 0, "max_new_tokens": 1}, [], ("good", "bad"))
+    with pytest.raises(UserError, match="several tokens"):
+        ask(loaded("transformers"), series, PROMPTS[:1])

@@ -34,6 +34,9 @@ def test_stages_import_only_what_decides_their_output():
     assert names("train").isdisjoint({"answers", "sampling", "prompts", "tables", "tasks.questions"})
     assert names("score").isdisjoint({"sampling", "training", "tables"})
     assert names("tables").isdisjoint({"answers", "sampling", "training"})
+    for stage in ("consult", "peer_review"):
+        assert names(stage).isdisjoint({"answers", "verification", "training", "tables", "review.acceptance"})
+    assert names("compose_pairs").isdisjoint({"sampling", "answers", "training", "review.asking", "review.audit"})
     assert names("questions").isdisjoint({"answers", "sampling", "training", "tables"})
     assert "backends.vllm" in names("sample"), "imports inside functions count too"
 
@@ -60,9 +63,13 @@ EDITS = {
     "blank lines": ("verification.py", lambda text: text.replace("\n\n\n", "\n\n\n\n"), set()),
     "a neutral module": ("errors.py", lambda text: text + "\nX = 1\n", set()),
     "a settings model": ("config/recipe.py", lambda text: text + "\nX = 1\n", set()),
-    "the grader": ("answers.py", lambda text: text + "\nX = 1\n", {"verify", "score"}),
+    "the grader": ("answers.py", lambda text: text + "\nX = 1\n", {"verify", "verify_rationales", "score"}),
     "the figures": ("figures.py", lambda text: text + "\nX = 1\n", {"output_space", "tables"}),
-    "the engine": ("backends/vllm.py", lambda text: text + "\nX = 1\n", {"refine", "sample", "search"}),
+    "the engine": (
+        "backends/vllm.py",
+        lambda text: text + "\nX = 1\n",
+        {"refine", "sample", "search", "consult", "peer_review"},
+    ),
 }
 
 

@@ -8,7 +8,7 @@ from distillery.config.prompt import Prompt
 from distillery.config.recipe import Rows
 from distillery.judging import Reading, judge
 from distillery.line_scorers import FAILED, NoScorer, Runs, Similarity, so_far
-from distillery.prompts import Renderer
+from distillery.prompts import REPAIR_FIELDS, Renderer
 from distillery.records import Completion, Outcome, Question, Verdict
 from distillery.refinement import NO_PROGRAM, refine
 from distillery.rows import Sampled, compose
@@ -77,7 +77,14 @@ def rows_of(*texts: str, **section):
         path=None,
     )  # fmt: skip
     rows = Rows.model_validate({"from": "programs", **section})
-    return compose([QUESTION], {"p": rows}, {"p": sampled}, Renderer(STUDENT, []), seed=1, repair=Renderer(REPAIR, []))
+    return compose(
+        [QUESTION],
+        {"p": rows},
+        {"p": sampled},
+        Renderer(STUDENT, []),
+        seed=1,
+        repair=Renderer(REPAIR, [], REPAIR_FIELDS),
+    )
 
 
 def test_rows_hold_the_program_without_the_prose_around_it():

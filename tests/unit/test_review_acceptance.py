@@ -302,7 +302,7 @@ def test_a_pair_says_what_each_task_shows_and_wants():
     rows, _ = paired({("anna", 0)}, {("bert", 0)}, {("bert", 0)}, count=1)
     assert [(row.source, row.prompt, row.target) for row in rows] == [
         ("feedback", "0 + 1? It is 9. 1", "Look, anna."),
-        ("rationale", "Q: 0 + 1?\nA:", " bert thinks."),
+        ("rationale", "Q: 0 + 1?\nA:", " bert thinks. --> 1"),
     ]
 
 

@@ -14,6 +14,7 @@ import yaml
 
 REPOSITORY = Path(__file__).parents[2]
 TINY = Path(__file__).parent / "tiny"
+DRAWN = r"distillery\.(?:sample|consult|peer_review): .* from the store, (\d+) drawn"
 
 
 @dataclass(frozen=True)
@@ -55,7 +56,7 @@ class Project:
         return Ran(
             computed=dict(sorted(Counter(stage for stage, how in told if how == "computed").items())),
             restored=dict(sorted(Counter(stage for stage, how in told if how == "restored").items())),
-            drawn=sum(map(int, re.findall(r"distillery\.sample: .* from the store, (\d+) drawn", output))),
+            drawn=sum(map(int, re.findall(DRAWN, output))),
             output=output,
         )
 
@@ -124,6 +125,23 @@ def finished_template(tmp_path_factory: pytest.TempPathFactory) -> Project:
     made = make_project(tmp_path_factory.mktemp("finished") / "project")
     made.snakemake("--cores", "2")
     return made
+
+
+@pytest.fixture(scope="session")
+def finished_mapd_template(tmp_path_factory: pytest.TempPathFactory) -> Project:
+    """One finished run of the tiny MAPD experiment; copy it, do not change it."""
+    made = make_project(tmp_path_factory.mktemp("mapd") / "project")
+    (made.root / "config" / "config.yaml").write_text("experiments: [tiny_mapd]\n")
+    made.snakemake("--cores", "2")
+    return made
+
+
+@pytest.fixture
+def finished_mapd(finished_mapd_template: Project, tmp_path: Path) -> Project:
+    """A copy of it, with the times of its files and Snakemake's own records."""
+    root = tmp_path / "project"
+    shutil.copytree(finished_mapd_template.root, root, symlinks=True)
+    return Project(root)
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ One object renders for sampling, training and prediction, so that a student is a
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from jinja2 import StrictUndefined, TemplateError, meta
@@ -48,12 +48,13 @@ class Renderer:
         prompt: The template.
         exemplars: All exemplars of the task as mappings with `question`, `rationale`, `gold` and, for programs,
             `program`; the prompt shows its own share of them.
+        fields: What `input` may name beside the question, such as the wrong answer in a prompt for feedback.
 
     Raises:
         UserError: A template names a field that it does not get, or the task has too few exemplars.
     """
 
-    def __init__(self, prompt: Prompt, exemplars: Sequence[Mapping[str, Any]]) -> None:
+    def __init__(self, prompt: Prompt, exemplars: Sequence[Mapping[str, Any]], fields: Collection[str] = ()) -> None:
         self.prompt = prompt
         pool = exemplars[prompt.first_exemplar :]
         if len(pool) < prompt.exemplars * prompt.rounds:
@@ -64,7 +65,7 @@ class Renderer:
                 key="exemplars",
                 remedy="Give the task more exemplars, or the prompt fewer",
             )
-        self._input = self._compile("input", prompt.input, {"question", *REPAIR_FIELDS})
+        self._input = self._compile("input", prompt.input, {"question", *fields})
         self._target = (
             self._compile("target", prompt.target, {"rationale", "answer", "question"}) if prompt.target else None
         )
@@ -107,12 +108,11 @@ class Renderer:
             )
         return _environment.from_string(text)
 
-    def input(self, question: str, sample_index: int = 0, **repair: str) -> str:
-        """Model input for one question: instruction, exemplars, question.
+    def input(self, question: str, sample_index: int = 0, **fields: str) -> str:
+        """Model input for one question: instruction, exemplars, question (and the renderer's other fields).
 
         Args:
             sample_index: Chooses the block of exemplars, where the prompt has several.
-            repair: `program` and `feedback`, for a prompt that asks to mend a program.
         """
         block = sample_index % self.prompt.rounds
         ranked = self._pool if self.prompt.select == "first" else self._similar(question)
@@ -120,7 +120,7 @@ class Renderer:
         if self.prompt.select == "similar":
             shown = shown[::-1]
         text = "".join(one.text + self.prompt.separator for one in shown)
-        return self._instruction + text + self._input.render(question=question, **repair)
+        return self._instruction + text + self._input.render(question=question, **fields)
 
     def _similar(self, question: str) -> "list[_Exemplar]":
         """The exemplars, those first that share most words with the question; in the prompt they stand next to it.
@@ -131,6 +131,11 @@ class Renderer:
         """
         words = _words(question)
         return sorted(self._pool, key=lambda one: -len(one.words & words) / max(1, len(one.words | words)))
+
+    @property
+    def target_shows_answer(self) -> bool:
+        """Whether the target puts the gold answer behind a rationale, or shows a text as it was written."""
+        return "answer" in meta.find_undeclared_variables(_environment.parse(self.prompt.target or ""))
 
     def target(self, rationale: str, answer: str, question: str = "") -> str:
         """What the student learns to write: rationale and GOLD answer (Fine-tune-CoT, section 3)."""

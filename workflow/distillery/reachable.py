@@ -7,9 +7,15 @@ from pathlib import Path
 from distillery.errors import UserError
 from distillery.files import read_json, read_json_lines
 
+WRITTEN = {"completions.jsonl", "predictions.jsonl", "rationales.jsonl", "feedback.jsonl", "replies.jsonl"}
+"""Files of what models wrote: of samplers and students, of teachers and reviewers."""
+
+PAGES = {"tables", "audit"}
+"""Stages whose outputs people read."""
+
 
 def completion_keys(folders: Iterable[Path]) -> set[str]:
-    """Keys of all completions and predictions below some folders of results.
+    """Keys of all that models wrote for some folders of results.
 
     Raises:
         UserError: A folder is missing: then everything would count as not needed.
@@ -17,14 +23,14 @@ def completion_keys(folders: Iterable[Path]) -> set[str]:
     keys: set[str] = set()
     for folder in folders:
         for path in sorted(_existing(folder).rglob("*.jsonl")):
-            if path.name in {"completions.jsonl", "predictions.jsonl"}:
+            if path.name in WRITTEN:
                 for row in read_json_lines(path):
                     keys.update(key for key in (row["completion_id"], row.get("answer_id")) if key)
     return keys
 
 
 def artifact_keys(folders: Iterable[Path]) -> set[str]:
-    """Keys of all jobs that the tables below some folders of results come from."""
+    """Keys of all jobs that the tables and audits below some folders of results come from."""
     keys: set[str] = set()
     for folder in folders:
         root = _existing(folder)
@@ -35,7 +41,7 @@ def artifact_keys(folders: Iterable[Path]) -> set[str]:
             except json.JSONDecodeError:
                 continue
             makers.update(dict.fromkeys(record["outputs"].values(), record))
-        todo = [record for record in makers.values() if record["stage"] == "tables"]
+        todo = [record for record in makers.values() if record["stage"] in PAGES]
         while todo:
             record = todo.pop()
             if record["key"] not in keys:

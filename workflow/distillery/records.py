@@ -77,7 +77,7 @@ class Question(Record):
 class Completion(Record):
     """All that a model wrote for one question, once. The store keeps its prompt, under `completion_id`."""
 
-    sort_fields = ("qid", "sample_index")
+    sort_fields: ClassVar[tuple[str, ...]] = ("qid", "sample_index")
     completion_id: str
     qid: str
     sampler: str

@@ -14,7 +14,7 @@ from distillery.config.prompt import Prompt
 from distillery.programs.extract import extract
 from distillery.programs.feedback import needs_refinement
 from distillery.programs.run import run_programs
-from distillery.prompts import Renderer
+from distillery.prompts import REPAIR_FIELDS, Renderer
 from distillery.records import Completion, Draft, Question
 from distillery.requests import Request
 from distillery.sampling import Asker
@@ -43,7 +43,7 @@ def refine(
         The last version of each completion, every version with what was seen of it, and counts by round.
     """
     prompt = Prompt.model_validate(spec["prompt"])
-    renderer = Renderer(prompt, exemplars)
+    renderer = Renderer(prompt, exemplars, REPAIR_FIELDS)
     text_of = {question.qid: question.question for question in questions}
     current = {one.qid: one for one in completions}
     open_ones = sorted(current)

@@ -29,6 +29,8 @@ class Series:
         temperature: 0 is greedy; then `top_p`, `top_k` and `seed` change nothing and are left out of the key.
         stop: Texts that end a completion; they are not part of it.
         scored: What comes back is the text with its log-probability (`distillery.scored`).
+        choice: The only texts that the model may write, if not empty; what comes back is a choice with its
+            log-probabilities (`distillery.choices`).
     """
 
     model: str
@@ -39,9 +41,18 @@ class Series:
     stop: tuple[str, ...] = ()
     seed: int = 0
     scored: bool = False
+    choice: tuple[str, ...] = ()
 
     @classmethod
-    def of(cls, model: str, decoding: Mapping[str, Any], stop: list[str], *, scored: bool = False) -> "Series":
+    def of(
+        cls,
+        model: str,
+        decoding: Mapping[str, Any],
+        stop: list[str],
+        choice: tuple[str, ...] = (),
+        *,
+        scored: bool = False,
+    ) -> "Series":
         """The series of a model and a sampler's decoding section."""
         greedy = decoding["temperature"] == 0
         return cls(
@@ -53,11 +64,18 @@ class Series:
             stop=tuple(stop),
             seed=0 if greedy else int(decoding["seed"]),
             scored=scored,
+            choice=choice,
         )
 
     def describe(self) -> dict[str, Any]:
-        """The series as plain values: what the store writes beside its completions, for people."""
-        values = {name: getattr(self, name) for name in self.__dataclass_fields__ if name != "scored" or self.scored}
+        """The series as plain values: what the store writes beside its completions, for people.
+
+        A free text has neither `choice` nor `scored`: completions from before there were these keep their keys.
+        """
+        values = {name: getattr(self, name) for name in self.__dataclass_fields__}
+        for name in ("choice", "scored"):
+            if not values[name]:
+                del values[name]
         return {"format": STORE_FORMAT, **values}
 
     @cached_property

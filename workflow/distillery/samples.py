@@ -9,10 +9,16 @@ from distillery.manifest import read_manifest
 from distillery.requests import Series
 from distillery.store import CompletionStore
 
+_STAGES = {
+    *("sample", "verify", "compose", "score"),
+    *("mistakes", "consult", "verify_rationales", "peer_review", "compose_pairs"),
+}
+"""Stages whose records are about a question each."""
+
 
 def of_question(node: Node, qid: str) -> Iterator[str]:
     """The records about a question in the outputs of a job, as text; samples with the prompt that the store keeps."""
-    if node.job.stage not in {"sample", "verify", "compose", "score"}:
+    if node.job.stage not in _STAGES:
         return
     for path in node.job.results.values():
         if path.suffix != ".jsonl" or not path.exists():

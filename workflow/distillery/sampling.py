@@ -47,11 +47,12 @@ class Asker:
         decoding: Mapping[str, Any],
         stop: list[str],
         what: str,
+        choice: tuple[str, ...] = (),
         *,
         scored: bool = False,
     ) -> list[Stored]:
-        """One completion for each request, in order; see `Series` for `scored`."""
-        series = Series.of(self.identity, decoding, stop, scored=scored)
+        """One completion for each request, in order; see `Series` for `choice` and `scored`."""
+        series = Series.of(self.identity, decoding, stop, choice, scored=scored)
         keys = [request.key(series) for request in requests]
         found = self.store.find(series, set(keys))
         missing = {

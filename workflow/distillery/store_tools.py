@@ -94,7 +94,7 @@ def verify(store: CompletionStore) -> Iterator[tuple[str, str]]:
 
 
 def _series(told: dict[str, Any], digest: str) -> Series:
-    values = {**told, "stop": tuple(told["stop"])}
+    values = {**told, "stop": tuple(told["stop"]), "choice": tuple(told.get("choice", ()))}
     if values.pop("format") != STORE_FORMAT:
         raise ValueError(f"made by another format of the store than {STORE_FORMAT}")
     series = Series(**values)

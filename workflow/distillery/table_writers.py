@@ -100,6 +100,7 @@ def write_markdown(table: Table, path: Path) -> None:
     lines.append(_line("---:" if column.numeric else "---" for column in shown))
     lines += [_line(column.text(row) for column in shown) for row in table.rows]
     lines += ["", *(f"* {_markdown(column.heading)}: {column.meaning}." for column in shown if column.meaning)]
+    lines += [f"* Note: {_markdown(note)}." for note in table.notes]
     with atomic_open(path) as out:
         out.write("\n".join(lines) + "\n")
 
@@ -261,6 +262,9 @@ PAGE = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True).from_s
 <dt>{{ column.heading }}</dt><dd>{{ column.meaning }}</dd>
 {% endfor %}
 </dl>
+{% for note in table.notes %}
+<p class="soft">{{ note }}.</p>
+{% endfor %}
 <h2>What the students wrote</h2>
 <p class="soft">The first right and the first other answers of each row, in the order of the question ids, from its
 first seed. Verdicts are those of the grader {{ table.grader }}.</p>

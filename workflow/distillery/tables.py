@@ -47,6 +47,8 @@ class Cell(BaseModel):
     published: float | None = None
     """Accuracy in percent that the paper prints for this cell."""
     published_source: str | None = None
+    note: str | None = None
+    """What a reader must know of how this cell came about."""
     costs: tuple[Path, ...] = ()
     """JSON objects of earlier stages; the keys of `Costs` are read wherever they stand, all others are ignored."""
 
@@ -135,6 +137,8 @@ class Table:
     other_graders: tuple[str, ...]
     baseline_title: str | None
     rows: tuple[Row, ...]
+    notes: tuple[str, ...] = ()
+    """What cells have to say beside their numbers, each once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,6 +196,7 @@ def build_table(experiment: Experiment, cells: Sequence[Cell]) -> Table:
         other_graders=tuple(sorted({grader for row in rows for grader in row.others})),
         baseline_title=next((row.arm for row in rows if row.recipe == experiment.baseline), None),
         rows=tuple(rows),
+        notes=tuple(dict.fromkeys(cell.note for cell in cells if cell.note)),
     )
 
 

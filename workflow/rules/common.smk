@@ -108,7 +108,7 @@ def answering_manifest(wildcards):
     recipe = recipe_of(wildcards)
     if recipe.weights_of is not None:
         return trained_manifest(**{**wildcards_of(wildcards), "recipe": recipe.weights_of})
-    if recipe.rows is None:
+    if not recipe.trained:
         return base_manifest(wildcards.model)
     return trained_manifest(**wildcards_of(wildcards))
 
@@ -260,7 +260,7 @@ def table_cells(wildcards):
     for cell in workspace.cells(wildcards.experiment):
         who = f"{setup}/{cell.recipe}/{cell.model}/seed{cell.seed}"
         recipe = workspace.recipe(cell.recipe, setup)
-        taught = recipe.weights_of or (cell.recipe if recipe.rows is not None else None)
+        taught = recipe.weights_of or (cell.recipe if recipe.trained else None)
         student = f"{cell.task}/{setup}/{taught}/{cell.model}/seed{cell.seed}"
         costs = [f"results/{stage}/{student}/summary.json" for stage in ("rows", "models")] if taught else []
         cells.append(
@@ -277,6 +277,7 @@ def table_cells(wildcards):
                 "published": cell.published.accuracy if cell.published else None,
                 "published_source": cell.published.source if cell.published else None,
                 "costs": costs,
+                "note": committee_note(cell.recipe, setup),
             }
         )
     return cells

@@ -2,7 +2,7 @@
 rule train_student:
     input:
         rows="results/rows/{task}/{setup}/{recipe}/{model}/seed{seed}/rows.jsonl",
-        base="results/base_models/{model}/manifest.json",
+        base=training_base,
         mentor=soft_label_manifest,
         matched=matched_rows,
         checked=vocabulary_check,

@@ -30,7 +30,7 @@ def main(
     from distillery.config.prompt import Prompt
     from distillery.config.recipe import Rows
     from distillery.files import read_json_lines, write_json
-    from distillery.prompts import Renderer
+    from distillery.prompts import REPAIR_FIELDS, Renderer
     from distillery.records import Completion, Question, Verdict, read_records, write_records
     from distillery.rows import Sampled, compose
 
@@ -51,7 +51,7 @@ def main(
         given,
         Renderer(Prompt.model_validate(prompt), shown),
         seed=seed,
-        repair=Renderer(Prompt.model_validate(repair), shown) if repair else None,
+        repair=Renderer(Prompt.model_validate(repair), shown, REPAIR_FIELDS) if repair else None,
     )
     write_records(rows, composed)
     write_json(summary, counts)

@@ -41,7 +41,10 @@ def main(
         same_vocabulary(read_manifest(mentor), started_from)
     steps = None
     if matched is not None:
-        steps = math.ceil(sum(1 for _ in read_records(matched, TrainingRow)) / how.batch_size) * how.epochs
+        from distillery.training.units import count_units
+
+        units = count_units(list(read_records(matched, TrainingRow)))
+        steps = math.ceil(units / how.batch_size) * how.epochs
 
     import torch
 

@@ -15,6 +15,7 @@ from typing import Any
 import openai
 
 from distillery.backends import Asked, Generated
+from distillery.choices import encode
 from distillery.errors import UserError
 from distillery.files import read_json
 from distillery.requests import Series
@@ -24,6 +25,8 @@ logger = logging.getLogger("distillery.backends")
 RETRIES = 8
 TIMEOUT_SECONDS = 300.0
 FINISH = {"length": "length", "content_filter": "refused"}
+TOP = 20
+"""Log-probabilities asked for with a choice, the most that hosted endpoints give."""
 
 
 class ApiBackend:
@@ -90,13 +93,24 @@ class ApiBackend:
                 given["extra_body"] = {"top_k": series.top_k}  # vLLM's own; hosted endpoints refuse it by name
         if series.stop:
             given["stop"] = list(series.stop)
+        if series.choice:  # vLLM's own too
+            given["extra_body"] = {**given.get("extra_body", {}), "structured_outputs": {"choice": list(series.choice)}}
+        likely: dict[str, float] = {}
         if one.request.special_tokens:
-            answer: Any = self._client.completions.create(prompt=one.request.prompt, **given)
+            told: dict[str, Any] = {"logprobs": len(series.choice)} if series.choice else {}
+            answer: Any = self._client.completions.create(prompt=one.request.prompt, **given, **told)
             text = answer.choices[0].text
+            if series.choice and answer.choices[0].logprobs:
+                likely = (answer.choices[0].logprobs.top_logprobs or [{}])[0]
         else:
+            told = {"logprobs": True, "top_logprobs": TOP} if series.choice else {}
             messages: Any = [{"role": "user", "content": one.request.prompt}]
-            answer = self._client.chat.completions.create(messages=messages, **given)
+            answer = self._client.chat.completions.create(messages=messages, **given, **told)
             text = answer.choices[0].message.content
+            if series.choice and answer.choices[0].logprobs and answer.choices[0].logprobs.content:
+                likely = {top.token: top.logprob for top in answer.choices[0].logprobs.content[0].top_logprobs}
+        if text in series.choice:
+            text = encode({name: likely[name] for name in series.choice if name in likely}, text)
         usage = answer.usage
         reason = answer.choices[0].finish_reason
         return Generated(

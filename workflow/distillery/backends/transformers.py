@@ -19,8 +19,9 @@ from transformers import (
 )
 
 from distillery.backends import Asked, Generated
+from distillery.choices import encode, single_tokens
 from distillery.requests import Series
-from distillery.scored import encode
+from distillery.scored import encode as with_log_probability
 
 
 class TransformersBackend:
@@ -38,8 +39,36 @@ class TransformersBackend:
     def generate(self, asked: Sequence[Asked], series: Series) -> Iterator[Generated]:
         size = int(os.environ.get("DISTILLERY_GENERATION_BATCH", "32"))
         ordered = sorted(asked, key=lambda one: (len(one.request.prompt), one.key))
+        answer = self._choices if series.choice else self._batch
         for start in range(0, len(ordered), size):
-            yield from self._batch(ordered[start : start + size], series)
+            yield from answer(ordered[start : start + size], series)
+
+    @torch.inference_mode()
+    def _choices(self, asked: Sequence[Asked], series: Series) -> list[Generated]:
+        """Each choice is scored as the next token: no text is generated."""
+        tokenizer = self._tokenizer
+        tokens = single_tokens({text: tokenizer(text, add_special_tokens=False)["input_ids"] for text in series.choice})
+        special = asked[0].request.special_tokens
+        inputs = tokenizer(
+            [one.request.prompt for one in asked], padding=True, add_special_tokens=special, return_tensors="pt"
+        ).to(self._device)
+        given = {name: tensor for name, tensor in inputs.items() if name in {"input_ids", "attention_mask"}}
+        if self._causal:
+            given["position_ids"] = (inputs["attention_mask"].cumsum(-1) - 1).clamp(min=0)
+        else:
+            start = self._model.config.decoder_start_token_id
+            given["decoder_input_ids"] = torch.full((len(asked), 1), start, device=self._device)
+        shares = self._model(**given).logits[:, -1].float().log_softmax(-1)
+        return [
+            Generated(
+                key=one.key,
+                text=encode({text: float(row[token]) for text, token in tokens.items()}),
+                finish_reason="stop",
+                prompt_tokens=int(mask.sum()),
+                completion_tokens=1,
+            )
+            for one, mask, row in zip(asked, inputs["attention_mask"], shares, strict=True)
+        ]
 
     @torch.inference_mode()
     def _batch(self, asked: Sequence[Asked], series: Series) -> list[Generated]:
@@ -83,7 +112,7 @@ class TransformersBackend:
         stopped = length is not None or bool(cuts)
         text = text[: min(cuts)] if cuts else text
         if likely is not None:
-            text = encode(text, float(likely[: len(written) + (length is not None)].sum()))
+            text = with_log_probability(text, float(likely[: len(written) + (length is not None)].sum()))
         return Generated(
             key=asked.key,
             text=text,

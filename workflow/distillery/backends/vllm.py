@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from distillery.backends import Asked, Generated
+from distillery.choices import encode, single_tokens
 from distillery.errors import UserError
 from distillery.requests import Series
-from distillery.scored import encode
+from distillery.scored import encode as with_log_probability
 from distillery.tokenise import encode_prompt
 
 os.environ.setdefault("VLLM_ENABLE_V1_MULTIPROCESSING", "0")  # worker processes cost 14 s at start and a main guard
@@ -36,8 +37,19 @@ class VllmBackend:
 
     def generate(self, asked: Sequence[Asked], series: Series) -> Iterator[Generated]:
         from vllm import SamplingParams
-        from vllm.sampling_params import RequestOutputKind
+        from vllm.sampling_params import RequestOutputKind, StructuredOutputsParams
 
+        choices = single_tokens(
+            {text: encode_prompt(self._tokenizer, text, special_tokens=False) for text in series.choice}
+        )
+        constraint: dict[str, Any] = {}
+        if choices:
+            # Their log-probabilities are asked for by token: which others a build reports differs (before or after
+            # the constraint), and these five are only compared with each other.
+            constraint = {
+                "structured_outputs": StructuredOutputsParams(choice=list(choices)),
+                "logprob_token_ids": list(choices.values()),
+            }
         prompts = [
             encode_prompt(self._tokenizer, one.request.prompt, special_tokens=one.request.special_tokens)
             for one in asked
@@ -53,6 +65,7 @@ class VllmBackend:
                 seed=one.seed if series.temperature > 0 else None,
                 output_kind=RequestOutputKind.FINAL_ONLY,
                 logprobs=0 if series.scored else None,
+                **constraint,
             )
             self._engine.add_request(one.key, {"prompt_token_ids": token_ids}, parameters)
         while self._engine.has_unfinished_requests():
@@ -60,12 +73,15 @@ class VllmBackend:
                 if output.finished:
                     completion = output.outputs[0]
                     text = completion.text
-                    if series.scored:
-                        text = encode(text, completion.cumulative_logprob)
+                    if choices:
+                        given = completion.logprobs[0]
+                        text = encode({name: given[token].logprob for name, token in choices.items() if token in given})
+                    elif series.scored:
+                        text = with_log_probability(text, completion.cumulative_logprob)
                     yield Generated(
                         key=output.request_id,
                         text=text,
-                        finish_reason="length" if completion.finish_reason == "length" else "stop",
+                        finish_reason="length" if completion.finish_reason == "length" and not choices else "stop",
                         prompt_tokens=len(output.prompt_token_ids),
                         completion_tokens=len(completion.token_ids),
                     )

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from distillery.config.check_committees import check_committee, check_pairs, check_pairs_cell
 from distillery.config.experiment import Setup
 from distillery.config.model import ApiModel, PrunedModel
 from distillery.config.recipe import Recipe
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
 
 def check_workspace(workspace: "Workspace") -> list[UserError]:
     """Every fault in how the files fit together; empty when they do."""
-    checks = (_settings, _models, _samplers, _recipes, _setups, _experiments)
+    checks = (_settings, _models, _samplers, check_committee, _recipes, _setups, _experiments)
     return [error for check in checks for error in check(workspace)]
 
 
@@ -88,7 +89,7 @@ def _recipe(workspace: "Workspace", setup: str, name: str, recipe: Recipe) -> It
     if recipe.predict.refine is not None:
         yield from _named(workspace, "prompts", recipe.predict.refine.prompt, file, "predict.refine.prompt")
     prompt = workspace.prompts.get(recipe.predict.prompt)
-    if recipe.rows is not None and prompt is not None and prompt.target is None:
+    if recipe.trained and prompt is not None and prompt.target is None:
         yield UserError(
             "a trained student needs a prompt with a target",
             file=file,
@@ -96,7 +97,7 @@ def _recipe(workspace: "Workspace", setup: str, name: str, recipe: Recipe) -> It
             value=recipe.predict.prompt,
             remedy=f"Give {workspace.files['prompts'][prompt.prompt]} a `target`, or use another prompt",
         )
-    if recipe.rows is not None and prompt is not None and prompt.chat:
+    if recipe.trained and prompt is not None and prompt.chat:
         yield UserError(
             "a student is taught on plain prompts, and this one uses a chat template",
             file=file,
@@ -117,6 +118,8 @@ def _recipe(workspace: "Workspace", setup: str, name: str, recipe: Recipe) -> It
             )
     if recipe.mentor is not None:
         yield from _mentor(workspace, recipe, known.get(recipe.mentor.trained_by), file)
+    if recipe.pairs is not None:
+        yield from check_pairs(workspace, known, recipe, file)
 
 
 def _recipe_file(workspace: "Workspace", variant: str) -> str:
@@ -172,6 +175,7 @@ def _setups(workspace: "Workspace") -> Iterator[UserError]:
         yield from _named(workspace, "samplers", setup.teacher, file, f"{name}.teacher")
         yield from _named(workspace, "samplers", setup.program_teacher, file, f"{name}.program_teacher")
         yield from _named(workspace, "models", setup.mentor, file, f"{name}.mentor")
+        yield from _named(workspace, "committees", setup.committee, file, f"{name}.committee")
         yield from _has_weights(workspace, setup.mentor, file, f"{name}.mentor")
         for recipe in setup.recipes:
             yield from _named(workspace, "recipes", recipe, file, f"{name}.recipes")
@@ -223,6 +227,8 @@ def _cell(
                 teacher.sampler, teacher.samples, rows.degree, _recipe_file(workspace, recipe_name), source
             )
             yield from _form(workspace, rows.source, teacher.prompt, recipe, _recipe_file(workspace, recipe_name))
+    if recipe.pairs is not None:
+        yield from check_pairs_cell(workspace, setup_name, recipe, task)
     for prompt_name in _prompts_of(workspace, recipe, setup):
         prompt, task_entry = workspace.prompts[prompt_name], workspace.tasks[task]
         have = task_entry.exemplars.count or len(task_entry.exemplars.written)

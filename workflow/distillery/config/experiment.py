@@ -17,6 +17,7 @@ class Setup(Section):
     teacher: Name | None = Field(None, description="Sampler whose completions are the teacher's rationales.")
     program_teacher: Name | None = Field(None, description="Sampler whose completions are programs (PaD).")
     mentor: Name | None = Field(None, description="Base model of the mentor.")
+    committee: Name | None = Field(None, description="Who gives feedback and rationales on the student's mistakes.")
     train: dict[str, Any] = Field({}, description="Laid over the `train` section of every trained recipe.")
     recipes: dict[Name, dict[str, Any]] = Field({}, description="Recipe -> sections laid over that recipe.")
 

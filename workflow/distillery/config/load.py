@@ -11,13 +11,22 @@ from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from distillery.config.base import NAME_PATTERN, Name
 from distillery.config.check import check_workspace
+from distillery.config.committee import Committee
 from distillery.config.experiment import Experiment, Settings, Setup
 from distillery.config.model import Model
 from distillery.config.prompt import Prompt
 from distillery.config.recipe import Recipe
 from distillery.config.sampler import Sampler
 from distillery.config.task import Task
-from distillery.config.variants import apply_overrides, arm_variants, extended, in_setup
+from distillery.config.variants import (
+    apply_overrides,
+    arm_variants,
+    extended,
+    in_setup,
+    round_before,
+    set_path,
+    variant_name,
+)
 from distillery.config.workspace import Workspace
 from distillery.errors import UserError, UserErrors
 
@@ -30,6 +39,7 @@ FOLDERS: dict[str, tuple[str, type[BaseModel]]] = {
     "tasks": ("task", Task),
     "prompts": ("prompt", Prompt),
     "samplers": ("sampler", Sampler),
+    "committees": ("committee", Committee),
     "recipes": ("recipe", Recipe),
     "experiments": ("experiment", Experiment),
 }
@@ -105,8 +115,15 @@ def _variants(raw: dict, parts: dict, files: dict, errors: list[UserError]) -> d
     found: dict[str, dict[str, Recipe]] = {}
     for setup_name, setup in parts["setups"].items():
         found[setup_name] = {}
-        for variant, (recipe, settings, file) in wanted.items():
+        todo = list(wanted.items())
+        for variant, (recipe, settings, file) in todo:  # grows: a round needs those before it
+            if variant in found[setup_name]:
+                continue
             content = in_setup(raw["recipes"][recipe].content, setup, recipe, settings)
+            before = round_before(content, settings)
+            if before is not None:
+                todo.append((variant_name(recipe, before), (recipe, before, file)))
+                content = set_path(content, "pairs.after", variant_name(recipe, before))
             made = _validate(Recipe, content, file, errors, prefix=f"{variant} in setup {setup_name}")
             if made is not None:
                 found[setup_name][variant] = made

@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from distillery.config.base import Name, Section, VariantName
+from distillery.config.review import Pairs
 
 ErrorClass = Literal["name_error", "unbound_local_error", "syntax_error", "operand_swap"]
 """Source: PaD specification, section 3.2; real syntax errors and operand swaps are ours."""
@@ -155,21 +156,31 @@ class Recipe(Section):
         None, description="Answer with the students of this recipe: only `predict` differs, nothing is trained."
     )
     rows: dict[Name, Rows] | None = None
+    pairs: Pairs | None = None
     mentor: Mentor | None = None
     objective: Objective = CrossEntropy(loss="cross-entropy")
     train: Train | None = None
     predict: Predict
 
+    @property
+    def trained(self) -> bool:
+        """Whether a model is trained; a prompting baseline answers as it is."""
+        return self.train is not None
+
     @model_validator(mode="after")
     def _parts_fit(self) -> "Recipe":
-        if (self.rows is None) != (self.train is None):
+        if (self.rows is None and self.pairs is None) != (self.train is None):
             raise ValueError("rows and train go together: both for a trained student, none for a prompting baseline")
+        if self.rows is not None and self.pairs is not None:
+            raise ValueError("training rows come from `rows` or from `pairs`, not from both")
+        if (self.pairs is not None) != isinstance(self.objective, TwoTask):
+            raise ValueError("pairs and the objective two-task go together")
         uses_mentor = any(rows.source == "mentor" for rows in (self.rows or {}).values())
         if uses_mentor and (self.mentor is None or self.mentor.sampler is None):
             raise ValueError("rows from the mentor need mentor.trained_by and mentor.sampler")
         if isinstance(self.objective, MentorKD) and self.mentor is None:
             raise ValueError("objective mentor-kd needs a mentor (mentor.trained_by)")
-        if self.weights_of is not None and self.rows is not None:
+        if self.weights_of is not None and self.train is not None:
             raise ValueError("weights_of takes the students of another recipe: no rows and no train beside it")
         if any(rows.inject for rows in (self.rows or {}).values()) and self.predict.refine is None:
             raise ValueError("rows with inject teach repair, and predict.refine names the prompt that asks for it")

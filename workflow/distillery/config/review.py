@@ -1,15 +1,17 @@
-"""Sections about the exam and the peer review: which mistakes count, and which rationales are accepted."""
+"""Sections about the exam and the peer review: which mistakes count, which rationales are accepted, what is trained."""
 
 from typing import Literal
 
 from pydantic import Field, model_validator
 
-from distillery.config.base import Name, Section
+from distillery.config.base import Name, Section, VariantName
 
 
 class Exam(Section):
     """Which of the student's exam answers are mistakes. Paper: `unparsable: keep, truncated: keep, cut: answer`."""
 
+    sampler: Name = Field("exam", description="How the student is asked; a sampler with `model: trained`.")
+    student: Name | None = Field(None, description="Model that sits the first exam; none: the student itself.")
     grader: Name = Field("robust", description="Whose verdict says what is a mistake.")
     unparsable: Literal["keep", "drop"] = Field(
         "drop", description="Texts without a final answer: a fault of form, in the papers a mistake like any other."
@@ -19,6 +21,8 @@ class Exam(Section):
         "none",
         description="The mistake's text: all of it, or (paper) up to the first occurrence of the answer.",
     )
+    limit: int | None = Field(None, ge=1, description="At most so many mistakes, drawn; fewer are part of more.")
+    seed: int = Field(0, description="Of that draw.")
 
 
 class AcceptanceRule(Section):
@@ -45,4 +49,36 @@ class AcceptanceRule(Section):
             raise ValueError("weights and `aggregate: weighted` go together")
         if self.weights is not None and not all(weight > 0 for weight in self.weights.values()):
             raise ValueError("weights must be above 0; leave a reviewer out of the routing to drop it")
+        return self
+
+
+class Pairs(Section):
+    """Training rows of MAPD: on each mistake of an exam feedback and a rationale of the setup's committee."""
+
+    mode: Literal["mixed", "single", "mixed-unreviewed"] = Field(
+        "mixed", description="Accepted rationales of all teachers, one teacher's, or all of all; feedback likewise."
+    )
+    teacher: Name | None = Field(None, description="Of `mode: single`; none: the first of the committee.")
+    feedback_prompt: Name = Field("student-feedback", description="What the student is shown in feedback rows.")
+    accept: AcceptanceRule = AcceptanceRule()
+    size_of: Name | None = Field(
+        None, description="Control: of all questions with a rationale so many, drawn, as this recipe keeps."
+    )
+    round: int = Field(1, ge=1, description="From 2 on, the student trained in the round before sits the exam.")
+    after: VariantName | None = Field(
+        None, description="Recipe whose student sits the first exam; none: the untrained student does."
+    )
+    continues: bool = Field(True, description="Training goes on from the student that sat the exam, if it was trained.")
+
+    @property
+    def reviewed(self) -> bool:
+        """Whether reviews have a say in it."""
+        return self.mode == "mixed" and self.accept.peers
+
+    @model_validator(mode="after")
+    def _parts_fit(self) -> "Pairs":
+        if self.teacher is not None and self.mode != "single":
+            raise ValueError("teacher goes with `mode: single`")
+        if self.size_of is not None and (self.mode != "mixed" or self.accept.peers or self.accept.gate != "none"):
+            raise ValueError("size_of goes with `mode: mixed` and `accept: {peers: false}`: all are drawn from")
         return self

@@ -13,6 +13,7 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 from pydantic import BaseModel, TypeAdapter
 from pydantic.fields import FieldInfo
 
+from distillery.config.committee import Committee
 from distillery.config.experiment import Experiment, Settings, Setup
 from distillery.config.model import Model
 from distillery.config.prompt import Prompt
@@ -28,6 +29,7 @@ FILES: dict[str, tuple[str, Any]] = {
     "task": ("tasks/*.yaml", Task),
     "prompt": ("prompts/*.yaml", Prompt),
     "sampler": ("samplers/*.yaml", Sampler),
+    "committee": ("committees/*.yaml", Committee),
     "recipe": ("recipes/*.yaml", Recipe),
     "experiment": ("experiments/*.yaml", Experiment),
 }

@@ -86,6 +86,16 @@ def in_setup(content: Mapping[str, Any], setup: Setup, recipe: str, settings: Ma
     return {**result, "recipe": variant_name(recipe, settings)}
 
 
+def round_before(content: Mapping[str, Any], settings: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Settings of the round that comes before this one; None for a first round, and without rounds.
+
+    >>> round_before({"pairs": {"round": 2}}, {"objective.alpha": 0.3, "pairs.round": 2})
+    {'objective.alpha': 0.3, 'pairs.round': 1}
+    """
+    number = (content.get("pairs") or {}).get("round", 1)
+    return {**settings, "pairs.round": number - 1} if isinstance(number, int) and number > 1 else None
+
+
 def variant_name(recipe: str, settings: Mapping[str, Any]) -> str:
     """`mentor-kd` with `{"objective.lambda": 0.5}` is `mentor-kd.lambda=0.5`; of rows, the source is named too."""
     parts = []

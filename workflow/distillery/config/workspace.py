@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from distillery.config.committee import Committee
 from distillery.config.experiment import Experiment, Published, Settings, Setup
 from distillery.config.model import ApiModel, Model, PrunedModel
 from distillery.config.prompt import Prompt
@@ -40,6 +41,7 @@ class Workspace:
     models: Mapping[str, Model]
     prompts: Mapping[str, Prompt]
     samplers: Mapping[str, Sampler]
+    committees: Mapping[str, Committee]
     recipes: Mapping[str, Recipe]
     setups: Mapping[str, Setup]
     experiments: Mapping[str, Experiment]
@@ -115,6 +117,31 @@ class Workspace:
             )
         return named
 
+    def committee_of(self, recipe: str, setup: str) -> Committee:
+        """The committee that a recipe with pairs is taught by."""
+        name = self.find("setups", setup).committee
+        if name is None:
+            raise UserError(
+                f"recipe {recipe} needs a committee and the setup names none",
+                file=self.files["setups"][setup],
+                key=f"{setup}.committee",
+                remedy="Name one of config/committees",
+            )
+        return self.find("committees", name)
+
+    def sitter(self, recipe: str, setup: str, student: str, seed: int) -> str:
+        """Who sat the exam that a recipe's pairs are about, as it stands in paths: a base model, or a trained one.
+
+        `released` is the student of a released exchange.
+        """
+        pairs = self.recipe(recipe, setup).pairs
+        committee = self.committee_of(recipe, setup)
+        if pairs is None or committee.released is not None:
+            return "released"
+        if pairs.after is not None:
+            return f"{setup}/{pairs.after}/{student}/seed{seed}"
+        return committee.exam.student or student
+
     def cells(self, experiment: str) -> Iterator[TableCell]:
         """Every cell of a table, in the order of the experiment file."""
         table = self.find("experiments", experiment)
@@ -122,7 +149,7 @@ class Workspace:
             for arm in table.arms:
                 for name, settings in arm_variants(arm):
                     recipe = self.recipe(name, table.setup)
-                    seeds = table.seeds if recipe.rows is not None or recipe.weights_of else table.seeds[:1]
+                    seeds = table.seeds if recipe.trained or recipe.weights_of else table.seeds[:1]
                     for model in arm.models or table.students:
                         for seed in seeds:
                             yield TableCell(

@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from distillery.config.review import Exam
+from distillery.draws import draw_key
 from distillery.errors import UserError
 from distillery.records import Completion, Outcome, Question, Verdict
 from distillery.review.records import Mistake, MistakeKind
@@ -66,6 +67,10 @@ def find_mistakes(
             kind=kind,
             completion_id=one.completion_id,
         )
+    if exam.limit is not None and len(mistakes) > exam.limit:
+        kept = sorted(mistakes, key=lambda qid: draw_key(exam.seed, "exam", qid))[: exam.limit]
+        not_used["over the limit"] = len(mistakes) - len(kept)
+        mistakes = {qid: mistakes[qid] for qid in kept}
     found = [mistakes[qid] for qid in sorted(mistakes)]
     kinds = Counter(mistake.kind for mistake in found)
     return found, {

@@ -45,7 +45,8 @@ def pair_rows(
         teacher: Whose texts mode `single` takes.
         feedback_input: Prompt of a feedback row: question, wrong answer and gold answer in a template.
         student: The student's prompt: renders the rationale rows. A target template with `answer` puts the gold answer
-            behind a rationale that may have reached another; the paper's shows the rationale alone.
+            behind a rationale that may have reached another; one without shows the teacher's text as it is, with
+            the teacher's own answer (the paper's way).
         seed: Of the draw (paper: 731, with another generator).
 
     Returns:
@@ -79,7 +80,8 @@ def pair_rows(
         else:
             authors["feedback"][remark.sampler] += 1
             authors["rationale"][rationale.sampler] += 1
-            target = student.target(student.rationale(rationale.text), mistake.gold, mistake.question)
+            text = student.rationale(rationale.text) if student.target_shows_answer else rationale.text.strip()
+            target = student.target(text, mistake.gold, mistake.question)
             rows.append(_row(mistake, "feedback", remark, feedback_input(mistake), remark.text.strip()))
             rows.append(_row(mistake, "rationale", rationale, student.input(mistake.question), target))
     if not rows:

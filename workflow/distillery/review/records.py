@@ -2,15 +2,16 @@
 
 mistakes/     Mistake      a question that the student got wrong, and what it wrote
 reviews/      Review       one reviewer's score of one rationale, or the reason why there is none
+replies/      Reply        all that a reviewer wrote
 acceptances/  Acceptance   what the reviews and the answer check say about one rationale
 """
 
 from enum import StrEnum
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
-from distillery.records import Completion, Outcome, Record
+from distillery.records import Completion, Outcome, Record, Verdict
 
 LOWEST, HIGHEST = 1, 5
 """The scale of MAPD's review prompt: 1 to 5, higher is more likely correct."""
@@ -47,6 +48,28 @@ class Mistake(Record):
         if (self.answer is None) != (self.kind == "unparsable"):
             raise ValueError("a mistake is unparsable if and only if it has no answer")
         return self
+
+
+class Taught(Completion):
+    """A rationale or feedback; several teachers (`sampler`) write about one question."""
+
+    sort_fields: ClassVar[tuple[str, ...]] = ("qid", "sampler", "sample_index")
+
+
+class TaughtVerdict(Verdict):
+    """A verdict on a rationale of one of several teachers."""
+
+    sort_fields = ("qid", "completion_id", "grader")
+
+
+class Reply(Completion):
+    """All that a reviewer (`sampler`) wrote about one rationale: the raw text, whatever score is read from it."""
+
+    sort_fields: ClassVar[tuple[str, ...]] = ("qid", "author", "rationale_id", "sampler", "sample_index")
+    author: str
+    rationale_id: str
+    logprobs: dict[str, float] = {}
+    """Log-probabilities of the scores, where the reviewer chose among them."""
 
 
 class Review(Record):

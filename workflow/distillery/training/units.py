@@ -52,6 +52,12 @@ def units_of(rows: Sequence[TrainingRow], objective: Objective, encode: Encode) 
     return [Unit(tuple(next(examples) for _ in pair), tuple(row.source == FEEDBACK for row in pair)) for pair in pairs]
 
 
+def count_units(rows: Sequence[TrainingRow]) -> int:
+    """How many units rows make that were composed for another recipe: pairs, if all are of the two tasks, else rows."""
+    paired = {row.source for row in rows} == {FEEDBACK, RATIONALE}
+    return len({(row.qid, row.sample_index) for row in rows}) if paired else len(rows)
+
+
 def dataset_of(units: Sequence[Unit], objective: Objective) -> Dataset:
     """Units as the trainers read them: token ids of a row, or lists of them for the rows of a pair."""
     if isinstance(objective, TwoTask):

@@ -1,0 +1,269 @@
+"""MAPD as a workflow, on random weights with the real engine: what a change plans, and what is really asked anew.
+
+`planned` and `computed` as in test_staleness; docs/staleness.md shows the same table:
+`UPDATE_STALENESS=1 pytest tests/workflow/test_mapd.py`.
+"""
+
+import csv
+import json
+import os
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+pytestmark = pytest.mark.e2e
+
+WHO = "tiny/tiny/{recipe}/tiny-random-half/seed1"
+ROWS = f"results/rows/{WHO}/rows.jsonl"
+LESSON = "results/committees/tiny/tiny/tiny-random-half"
+COMMITTEE = "config/committees/tiny.yaml"
+
+
+def change_yaml(project, file: str, change: Callable[[dict], object]) -> None:
+    path = project.root / file
+    content = yaml.safe_load(path.read_text())
+    change(content)
+    path.write_text(yaml.safe_dump(content, sort_keys=False))
+
+
+def written(project) -> set[str]:
+    """Names in the store of all that teachers and reviewers wrote."""
+    found = set()
+    for path in (project.root / "results/committees").rglob("*.jsonl"):
+        if path.stem in {"rationales", "feedback", "replies"}:
+            for line in path.read_text().splitlines():
+                row = json.loads(line)
+                found |= {row["completion_id"], row["answer_id"]}
+    return found - {None}
+
+
+def acceptances(project, recipe: str = "mapd") -> list[dict]:
+    path = project.root / f"results/rows/{WHO.format(recipe=recipe)}/acceptances.jsonl"
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def test_the_table_says_that_reviewers_are_of_the_authors_family_and_the_audit_is_there(finished_mapd_template):
+    root = finished_mapd_template.root
+    for form in ("md", "html"):
+        table = (root / f"results/tables/tiny_mapd/table.{form}").read_text()
+        assert "MAPD" in table and "one reviews two" in table and "allow by name" in table
+    audit = (root / f"results/audits/{WHO.format(recipe='mapd')}/audit.html").read_text()
+    assert "Other thresholds" in audit and "one reviews two" in audit
+
+
+def test_counts_add_up_from_exam_to_pairs(finished_mapd_template):
+    root = finished_mapd_template.root
+    exam = json.loads((root / LESSON / "summary.json").read_text())
+    assert exam["asked"] == 6 == exam["right"] + exam["mistakes"] + sum(exam["not_used"].values())
+    rows = json.loads((root / f"results/rows/{WHO.format(recipe='mapd')}/summary.json").read_text())
+    assert rows["mistakes"] == exam["mistakes"] == rows["pairs"] + sum(rows["dropped"].values())
+    assert rows["training_rows"] == 2 * rows["pairs"]
+    for model in ("tiny-random", "tiny-other"):
+        reviewed = json.loads((root / LESSON / "asked" / model / "reviewed.json").read_text())
+        assert reviewed["reviews"] == reviewed["valid"] + sum(reviewed["invalid"].values())
+        assert reviewed["reviews"] == sum(one["completions"] for one in reviewed["replies"].values())
+
+
+def test_every_score_is_one_of_five_with_probabilities_and_nobody_reviews_itself(finished_mapd_template):
+    for path in (finished_mapd_template.root / LESSON).rglob("reviews.jsonl"):
+        for line in path.read_text().splitlines():
+            review = json.loads(line)
+            assert review["score"] in {1, 2, 3, 4, 5} and 1 <= review["expected"] <= 5
+            assert review["author"] != review["reviewer"]
+
+
+def test_thresholds_aggregations_and_arms_are_swept_without_one_new_call(finished_mapd):
+    change_yaml(
+        finished_mapd,
+        "config/experiments/tiny_mapd.yaml",
+        lambda file: file["arms"].extend(
+            [
+                {"recipe": "mapd", "sweep": {"pairs.accept.threshold": [0.25, 0.5]}, "title": "threshold"},
+                {"recipe": "mapd", "sweep": {"pairs.accept.aggregate": ["median", "min"]}, "title": "aggregate"},
+                {"recipe": "mapd", "set": {"pairs.accept.strict": False}, "title": "not strict"},
+                {"recipe": "mapd", "set": {"pairs.accept.value": "expected"}, "title": "expected"},
+                {"recipe": "mapd-without-review"},
+                {"recipe": "mapd-single", "sweep": {"pairs.teacher": ["two", "three"]}},
+                {"recipe": "mapd-random-drop"},
+            ]
+        ),
+    )
+    names = ["threshold=0.25", "threshold=0.5", "aggregate=median", "aggregate=min", "strict=false", "value=expected"]
+    recipes = [
+        *(f"mapd.{name}" for name in names),
+        *("mapd-without-review", "mapd-single.teacher=two", "mapd-single.teacher=three", "mapd-random-drop"),
+    ]
+    ran = finished_mapd.run(*(ROWS.format(recipe=recipe) for recipe in recipes))
+    assert (ran.drawn, ran.computed) == (0, {"compose_pairs": 10})
+
+
+def test_a_fourth_teacher_draws_its_own_calls_and_reviews_of_it_and_no_other(finished_mapd):
+    before = written(finished_mapd)
+    change_yaml(
+        finished_mapd,
+        COMMITTEE,
+        lambda file: file["teachers"].update(
+            four={
+                **file["teachers"]["three"],
+                "family": "fourth",
+                "decoding": {"temperature": 1.0, "max_new_tokens": 12, "seed": 5},
+            }
+        ),
+    )
+    ran = finished_mapd.run(ROWS.format(recipe="mapd"))
+    new = written(finished_mapd) - before
+    assert written(finished_mapd) >= before and ran.drawn == len(new) > 8
+    assert "sample" not in ran.computed and "mistakes" not in ran.computed
+    assert {one["author"] for one in acceptances(finished_mapd)} == {"one", "two", "three", "four"}
+
+
+def test_a_person_reviews_by_sheet_under_their_own_name_and_a_bad_sheet_is_told_row_by_row(finished_mapd):
+    sheet = f"{LESSON}/people/anna/sheet.csv"
+    assert finished_mapd.run(sheet).drawn == 0
+    with open(finished_mapd.root / sheet, newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert rows and "author" not in rows[0]
+
+    def hand_in(scores: list[str]) -> None:
+        with open(finished_mapd.root / "anna-tiny.csv", "w", newline="") as file:
+            lines = csv.DictWriter(file, rows[0].keys())
+            lines.writeheader()
+            lines.writerows({**row, "score": score} for row, score in zip(rows, scores, strict=True))
+
+    change_yaml(finished_mapd, COMMITTEE, lambda file: file["people"]["anna"].update(sheet="anna-{task}.csv"))
+    hand_in(["9"] + ["5"] * (len(rows) - 1))
+    refused = finished_mapd.snakemake("--cores", "1", ROWS.format(recipe="mapd"), check=False)
+    assert refused.returncode != 0 and "anna-tiny.csv: line 2, score = '9'" in refused.stdout
+    hand_in([""] + ["5"] * (len(rows) - 1))
+    ran = finished_mapd.run(ROWS.format(recipe="mapd"))
+    assert ran.drawn == 0
+    scores = [one["scores"].get("anna") for one in acceptances(finished_mapd) if "anna" in one["scores"]]
+    assert sorted(scores, key=str) == [5] * (len(rows) - 1) + [None]
+
+
+def test_garbage_collection_keeps_what_teachers_and_reviewers_wrote(finished_mapd):
+    from distillery.reachable import completion_keys
+
+    assert written(finished_mapd) <= completion_keys([finished_mapd.root / "results"])
+
+
+def test_rounds_are_a_sweep_in_which_each_student_sits_the_next_exam(finished_mapd):
+    change_yaml(
+        finished_mapd,
+        "config/experiments/tiny_mapd.yaml",
+        lambda file: file["arms"].append({"recipe": "mapd", "sweep": {"pairs.round": [2]}}),
+    )
+    planned = finished_mapd.planned()
+    trained = {"compose_pairs": 2, "train_student": 2}
+    exam = {"sample_mentor": 1, "verify_mentor": 1, "mistakes": 1, "consult": 2, "peer_review": 2}
+    asked = {"verify_rationales": 1, "audit": 1, "predict": 1, "score": 1, "tables": 1, "all": 1}
+    assert planned == {**trained, **exam, **asked}
+
+
+def replace(file: str, old: str, new: str) -> Callable[[Any], None]:
+    return lambda project: project.edit(file, old, new)
+
+
+def set_of(file: str, *path: str, value: Any) -> Callable[[Any], None]:
+    def change(project) -> None:
+        def inner(content: dict) -> None:
+            for key in path[:-1]:
+                content = content.setdefault(key, {})
+            content[path[-1]] = value
+
+        change_yaml(project, file, inner)
+
+    return change
+
+
+@dataclass(frozen=True)
+class Change:
+    """A row of the contract, as in test_staleness."""
+
+    what: str
+    make: Callable[[Any], None]
+    planned: dict[str, int] = field(default_factory=dict)
+    computed: dict[str, int] | None = None
+    """Up to the rows; None: only planned here."""
+
+
+BELOW_ROWS = {"train_student": 1, "predict": 1, "score": 1, "tables": 1, "all": 1}
+BELOW_REVIEWS = {"compose_pairs": 1, "audit": 1, **BELOW_ROWS}
+BELOW_TEACHERS = {"verify_rationales": 1, "peer_review": 2, **BELOW_REVIEWS}
+
+CHANGES = [
+    Change("nothing", lambda project: None),
+    Change(
+        "acceptance: threshold, strictness, aggregation",
+        set_of("config/setups.yaml", "tiny", "recipes", "mapd", "pairs", "accept", "threshold", value=0.5),
+        {**BELOW_REVIEWS},
+        {"compose_pairs": 1},
+    ),
+    Change("alpha", replace("config/recipes/mapd.yaml", "alpha: 0.5", "alpha: 0.25"), BELOW_ROWS, {}),
+    Change(
+        "the prompt of feedback rows",
+        replace("config/prompts/student-feedback.yaml", "What went wrong", "What is wrong"),
+        BELOW_REVIEWS,
+        {"compose_pairs": 1},
+    ),
+    Change(
+        "one reviewer's prompt",
+        set_of(COMMITTEE, "teachers", "three", "review", value="review-terse"),
+        {"peer_review": 1, **BELOW_REVIEWS},
+    ),
+    Change(
+        "a reviewers' setting",
+        set_of(COMMITTEE, "review", "decoding", "max_new_tokens", value=9),
+        {"peer_review": 2, **BELOW_REVIEWS},
+    ),
+    Change(
+        "one teacher's feedback decoding",
+        set_of(COMMITTEE, "teachers", "three", "feedback_decoding", value={"max_new_tokens": 9}),
+        {"consult": 1, **BELOW_TEACHERS},
+    ),
+    Change(
+        "which mistakes count",
+        set_of(COMMITTEE, "exam", "limit", value=3),
+        {"mistakes": 1, "consult": 2, **BELOW_TEACHERS},
+    ),
+    Change(
+        "the exam's decoding",
+        replace("config/samplers/tiny-exam.yaml", "max_new_tokens: 12", "max_new_tokens: 11"),
+        {"sample_exam": 1, "verify_exam": 1, "mistakes": 1, "consult": 2, **BELOW_TEACHERS},
+    ),
+]
+
+
+@pytest.mark.parametrize("change", CHANGES, ids=[change.what for change in CHANGES])
+def test_a_change_plans_exactly_what_it_must_and_decisions_ask_no_model(finished_mapd, change):
+    change.make(finished_mapd)
+    assert finished_mapd.planned() == change.planned
+    if change.computed is not None:
+        ran = finished_mapd.run(ROWS.format(recipe="mapd"))
+        assert (ran.computed, ran.drawn) == (change.computed, 0)
+
+
+DOCUMENT = Path(__file__).parents[2] / "docs" / "staleness.md"
+
+
+def table() -> str:
+    """The contract as a Markdown table, from the changes above."""
+    lines = ["| change | planned by Snakemake |", "|---|---|"]
+    for change in CHANGES:
+        told = [f"{stage} {count}" if count > 1 else stage for stage, count in change.planned.items() if stage != "all"]
+        lines.append(f"| {change.what} | {', '.join(told) or 'nothing'} |")
+    return "\n".join(lines)
+
+
+def test_the_document_shows_the_contract_that_is_tested():
+    text = DOCUMENT.read_text()
+    start, end = "<!-- MAPD -->\n", "\n<!-- end of MAPD -->"
+    if os.environ.get("UPDATE_STALENESS"):
+        before, rest = text.split(start)
+        text = before + start + table() + end + rest.split(end)[1]
+        DOCUMENT.write_text(text)
+    assert text.split(start)[1].split(end)[0] == table()

@@ -1,0 +1,152 @@
+"""Cross-checks of committees and of the recipes that they teach: who is named, who may review whom."""
+
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING
+
+from distillery.config.committee import Committee
+from distillery.config.recipe import Recipe
+from distillery.errors import UserError, UserErrors
+from distillery.review.routing import routes
+
+if TYPE_CHECKING:
+    from distillery.config.workspace import Workspace
+
+
+def check_committee(workspace: "Workspace") -> Iterator[UserError]:
+    """Names in committees, and whether every teacher has reviewers."""
+    for name, committee in workspace.committees.items():
+        file = workspace.files["committees"][name]
+        yield from _exam(workspace, committee, file)
+        for member, teacher in committee.teachers.items():
+            yield from _known(workspace, "models", teacher.model, file, f"teachers.{member}.model")
+            for key in ("rationale", "feedback"):
+                yield from _known(workspace, "prompts", getattr(teacher, key), file, f"teachers.{member}.{key}")
+        for member, reviewer in committee.reviewers.items():
+            yield from _known(workspace, "models", reviewer.model, file, f"reviewers.{member}.model")
+        if committee.released is not None:
+            continue
+        for member in committee.panel:
+            yield from _known(workspace, "prompts", committee.prompt_of_reviewer(member), file, f"review of {member}")
+        try:
+            routing_of(committee)
+        except UserErrors as faults:
+            for fault in faults.errors:
+                yield UserError(fault.problem, file=file, key=fault.key, value=fault.value, remedy=fault.remedy)
+
+
+def routing_of(committee: Committee, also: str | None = None) -> dict[str, tuple[str, ...]]:
+    """Who reviews whom: models, and people whose sheet is named (or the one of `also`). Teachers in the file's order.
+
+    Raises:
+        UserErrors: A teacher has too few reviewers, or an allowed pair cannot be.
+    """
+    people = {name: f"person {name}" for name, one in committee.people.items() if one.sheet is not None or name == also}
+    models = {} if committee.released is not None else committee.panel
+    return routes(
+        committee.families,
+        reviewers=models | people,
+        allow=committee.same_family,
+        at_least=committee.review.at_least if committee.released is None else 0,
+    )
+
+
+def check_pairs(workspace: "Workspace", known: Mapping[str, Recipe], recipe: Recipe, file: str) -> Iterator[UserError]:
+    """Names in the pairs section of a recipe; `known` are the recipes of its setup."""
+    pairs = recipe.pairs
+    assert pairs is not None
+    yield from _known(workspace, "prompts", pairs.feedback_prompt, file, "pairs.feedback_prompt")
+    for key, name in (("size_of", pairs.size_of), ("after", pairs.after)):
+        if name is not None and name not in known:
+            remedy = f"Known: {', '.join(sorted(known))}"
+            yield UserError("no such recipe", file=file, key=f"pairs.{key}", value=name, remedy=remedy)
+    like = known[pairs.size_of].pairs if pairs.size_of is not None and pairs.size_of in known else None
+    if pairs.size_of is not None and pairs.size_of in known and (like is None or like.size_of is not None):
+        yield UserError(
+            "this recipe has no decisions of its own to compare with",
+            file=file,
+            key="pairs.size_of",
+            value=pairs.size_of,
+            remedy="Name a recipe with pairs, such as mapd",
+        )
+    seen = [recipe.recipe]
+    before = pairs.after
+    while before is not None and before in known:
+        if before in seen:
+            yield UserError("exams follow each other in a circle", file=file, key="pairs.after", value=before)
+            return
+        seen.append(before)
+        if not known[before].trained:
+            yield UserError("this recipe trains no student", file=file, key="pairs.after", value=before)
+            return
+        earlier = known[before].pairs
+        before = earlier.after if earlier is not None else None
+
+
+def check_pairs_cell(workspace: "Workspace", setup: str, recipe: Recipe, task: str) -> Iterator[UserError]:
+    """What a cell of a table asks of its setup: a committee with this teacher, whose prompts fit the task."""
+    assert recipe.pairs is not None
+    try:
+        committee = workspace.committee_of(recipe.recipe, setup)
+    except UserError as error:
+        yield error
+        return
+    file = workspace.files["committees"][committee.committee]
+    pairs = recipe.pairs
+    if pairs.teacher is not None and pairs.teacher not in committee.names:
+        yield UserError(
+            f"committee {committee.committee} has no such teacher",
+            file=file,
+            key=f"pairs.teacher of {recipe.recipe}",
+            value=pairs.teacher,
+            remedy=f"Its teachers are {', '.join(committee.names)}",
+        )
+    if committee.released is not None and (pairs.after is not None or pairs.round > 1):
+        yield UserError(
+            "a released exchange is about one exam, which another student sat",
+            file=file,
+            key=f"pairs.after of {recipe.recipe}",
+            value=pairs.after,
+            remedy="Take a committee that is asked, or one round",
+        )
+    exemplars = workspace.tasks[task].exemplars
+    have = exemplars.count or len(exemplars.written)
+    for member, teacher in committee.teachers.items():
+        for key in ("rationale", "feedback"):
+            prompt = workspace.prompts.get(getattr(teacher, key))
+            if prompt is not None and prompt.first_exemplar + prompt.exemplars > have:
+                yield UserError(
+                    f"prompt {prompt.prompt} shows exemplars up to number {prompt.first_exemplar + prompt.exemplars}, "
+                    f"and task {task} has {have}",
+                    file=file,
+                    key=f"teachers.{member}.{key}",
+                    remedy="Give the task more exemplars, or the prompt fewer",
+                )
+
+
+def _exam(workspace: "Workspace", committee: Committee, file: str) -> Iterator[UserError]:
+    if committee.released is not None:
+        return
+    exam = committee.exam
+    yield from _known(workspace, "samplers", exam.sampler, file, "exam.sampler")
+    yield from _known(workspace, "models", exam.student, file, "exam.student")
+    sampler = workspace.samplers.get(exam.sampler)
+    if sampler is not None and (sampler.model != "trained" or sampler.samples != 1):
+        yield UserError(
+            "an exam is sat by the student, once",
+            file=file,
+            key="exam.sampler",
+            value=exam.sampler,
+            remedy=f"Name a sampler with `model: trained` and `samples: 1`, which {exam.sampler} has not",
+        )
+
+
+def _known(workspace: "Workspace", section: str, name: str | None, file: str, key: str) -> Iterator[UserError]:
+    known = getattr(workspace, section)
+    if name is not None and name not in known:
+        yield UserError(
+            f"no {section.rstrip('s')} of this name is declared",
+            file=file,
+            key=key,
+            value=name,
+            remedy=f"Declare it, or use one of: {', '.join(sorted(known)) or 'none so far'}",
+        )

@@ -1,0 +1,149 @@
+# The committee: feedback and rationales on a student's mistakes, and reviews of the rationales. One job for each model.
+rule consult:
+    input:
+        mistakes="results/committees/{task}/{committee}/{sitter}/mistakes.jsonl",
+        exemplars="results/questions/{task}/exemplars.jsonl",
+        manifest="results/base_models/{asked}/manifest.json",
+    output:
+        rationales="results/committees/{task}/{committee}/{sitter}/asked/{asked}/rationales.jsonl",
+        feedback="results/committees/{task}/{committee}/{sitter}/asked/{asked}/feedback.jsonl",
+        summary="results/committees/{task}/{committee}/{sitter}/asked/{asked}/taught.json",
+        provenance="results/committees/{task}/{committee}/{sitter}/asked/{asked}/taught.provenance.json",
+    log:
+        "logs/consult/{task}/{committee}/{sitter}/{asked}.log",
+    benchmark:
+        "benchmarks/consult/{task}/{committee}/{sitter}/{asked}.tsv"
+    conda:
+        "../../envs/inference.yaml"
+    threads: 8
+    resources:
+        gpu=1,
+        mem_mb=16_000,
+        runtime=720,
+    params:
+        teachers=teachers_asked,
+        code=code("consult"),
+        libraries=library_versions("consult"),
+    script:
+        "../scripts/consult.py"
+
+
+rule verify_rationales:
+    input:
+        questions="results/questions/{task}/train.jsonl",
+        checked="results/questions/{task}/checked.json",
+        rationales=all_rationales,
+    output:
+        verdicts="results/committees/{task}/{committee}/{sitter}/verdicts.jsonl",
+        summary="results/committees/{task}/{committee}/{sitter}/verdicts.json",
+        provenance="results/committees/{task}/{committee}/{sitter}/verdicts.provenance.json",
+    log:
+        "logs/verify_rationales/{task}/{committee}/{sitter}.log",
+    conda:
+        "../../envs/analysis.yaml"
+    params:
+        graders=grading,
+        delimiters=delimiters,
+        code=code("verify_rationales"),
+        libraries=library_versions("verify_rationales"),
+    script:
+        "../scripts/verify_rationales.py"
+
+
+rule peer_review:
+    input:
+        mistakes="results/committees/{task}/{committee}/{sitter}/mistakes.jsonl",
+        rationales=all_rationales,
+        questions=reference_questions,
+        manifest="results/base_models/{asked}/manifest.json",
+    output:
+        reviews="results/committees/{task}/{committee}/{sitter}/asked/{asked}/reviews.jsonl",
+        replies="results/committees/{task}/{committee}/{sitter}/asked/{asked}/replies.jsonl",
+        summary="results/committees/{task}/{committee}/{sitter}/asked/{asked}/reviewed.json",
+        provenance="results/committees/{task}/{committee}/{sitter}/asked/{asked}/reviewed.provenance.json",
+    log:
+        "logs/peer_review/{task}/{committee}/{sitter}/{asked}.log",
+    benchmark:
+        "benchmarks/peer_review/{task}/{committee}/{sitter}/{asked}.tsv"
+    conda:
+        "../../envs/inference.yaml"
+    threads: 8
+    resources:
+        gpu=1,
+        mem_mb=16_000,
+        runtime=720,
+    params:
+        reviewers=reviewers_asked,
+        routing=routing,
+        review=lambda wildcards: plain(committee(wildcards).review, without={"prompt", "at_least"}),
+        code=code("peer_review"),
+        libraries=library_versions("peer_review"),
+    script:
+        "../scripts/peer_review.py"
+
+
+# People: a sheet goes out, and comes back filled in.
+rule review_sheet:
+    input:
+        mistakes="results/committees/{task}/{committee}/{sitter}/mistakes.jsonl",
+        rationales=all_rationales,
+    output:
+        sheet="results/committees/{task}/{committee}/{sitter}/people/{person}/sheet.{form}",
+        provenance="results/committees/{task}/{committee}/{sitter}/people/{person}/sheet.{form}.provenance.json",
+    log:
+        "logs/review_sheet/{task}/{committee}/{sitter}/{person}.{form}.log",
+    conda:
+        "../../envs/analysis.yaml"
+    params:
+        reviewer=lambda wildcards: wildcards.person,
+        routing=routing,
+        hint=lambda wildcards: committee(wildcards).review.hint,
+        code=code("review_sheet"),
+        libraries=library_versions("review_sheet"),
+    script:
+        "../scripts/review_sheet.py"
+
+
+rule human_reviews:
+    input:
+        sheet=filled_sheet,
+        rationales=all_rationales,
+    output:
+        reviews="results/committees/{task}/{committee}/{sitter}/people/{person}/reviews.jsonl",
+        provenance="results/committees/{task}/{committee}/{sitter}/people/{person}/reviews.provenance.json",
+    log:
+        "logs/human_reviews/{task}/{committee}/{sitter}/{person}.log",
+    conda:
+        "../../envs/analysis.yaml"
+    params:
+        reviewer=lambda wildcards: wildcards.person,
+        routing=routing,
+        code=code("human_reviews"),
+        libraries=library_versions("human_reviews"),
+    script:
+        "../scripts/human_reviews.py"
+
+
+# A released exchange takes the place of exam, teachers and reviewers.
+rule import_release:
+    input:
+        questions="results/questions/{task}/train.jsonl",
+        files=released_files,
+    output:
+        mistakes="results/committees/{task}/{committee}/released/mistakes.jsonl",
+        rationales="results/committees/{task}/{committee}/released/asked/released/rationales.jsonl",
+        feedback="results/committees/{task}/{committee}/released/asked/released/feedback.jsonl",
+        reviews="results/committees/{task}/{committee}/released/asked/released/reviews.jsonl",
+        summary="results/committees/{task}/{committee}/released/summary.json",
+        provenance="results/committees/{task}/{committee}/released/provenance.json",
+    log:
+        "logs/import_release/{task}/{committee}.log",
+    conda:
+        "../../envs/analysis.yaml"
+    params:
+        task=lambda wildcards: wildcards.task,
+        released=lambda wildcards: plain(committee(wildcards).released, without={"teachers"}),
+        code=code("import_release"),
+        libraries=library_versions("import_release"),
+    script:
+        "../scripts/import_release.py"

@@ -1,0 +1,41 @@
+"""Audit a peer review: who scores how, who agrees with whom, and what the answer check says."""
+
+from pathlib import Path
+from typing import Any
+
+from distillery.running import run_script
+
+
+def main(
+    rationales: list[Path],
+    reviews: list[Path],
+    verdicts: Path,
+    acceptances: Path,
+    figures: Path,
+    markdown: Path,
+    html: Path,
+    accept: dict[str, Any],
+    title: str,
+    note: str | None,
+) -> None:
+    """Write the figures, and pages of them for people."""
+    from distillery.config.review import AcceptanceRule
+    from distillery.files import write_json
+    from distillery.records import Verdict, read_records
+    from distillery.review.audit import audit
+    from distillery.review.audit_pages import write_pages
+    from distillery.review.records import Acceptance, Review, Taught
+    from distillery.review.sweep import sweep_thresholds
+
+    rule = AcceptanceRule.model_validate(accept)
+    reasoned = [one for path in rationales for one in read_records(path, Taught)]
+    given = [one for path in reviews for one in read_records(path, Review)]
+    checked = list(read_records(verdicts, Verdict))
+    decided = list(read_records(acceptances, Acceptance))
+    found = audit(reasoned, given, decided, checked, grader=rule.grader)
+    found["thresholds"] = sweep_thresholds(reasoned, given, checked, rule)
+    write_json(figures, found)
+    write_pages(found, markdown, html, title=title, note=note)
+
+
+run_script("audit", main, globals())

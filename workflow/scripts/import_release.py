@@ -1,0 +1,42 @@
+"""Import a released exchange between a student, its teachers and reviewers, as the committee's own stages write it."""
+
+from pathlib import Path
+from typing import Any
+
+from distillery.running import run_script
+
+
+def main(
+    questions: Path,
+    files: list[Path],
+    mistakes: Path,
+    rationales: Path,
+    feedback: Path,
+    reviews: Path,
+    summary: Path,
+    task: str,
+    released: dict[str, Any],
+) -> None:
+    """Write mistakes, rationales, feedback and reviews, and the counts of the acceptances that were released.
+
+    Args:
+        questions: The task's train questions; those of the release are found among them by their text.
+        files: The release's files, so that a change of theirs shows.
+    """
+    from distillery.files import write_json
+    from distillery.records import Question, read_records, write_records
+    from distillery.replay_mapd import mapd_exchange
+    from distillery.review.records import Taught
+    from distillery.review.released import as_task, golden
+
+    found = mapd_exchange(Path(released["folder"]), task, stem=released["stem"], checked=released["checked"])
+    told = golden(found)
+    exchange = as_task(found, list(read_records(questions, Question)), files[0])
+    write_records(mistakes, exchange.mistakes)
+    for path, written in ((rationales, exchange.rationales), (feedback, exchange.feedback)):
+        write_records(path, (Taught.model_validate(one.model_dump()) for one in written))
+    write_records(reviews, exchange.reviews)
+    write_json(summary, told)
+
+
+run_script("import_release", main, globals())

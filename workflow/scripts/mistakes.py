@@ -1,0 +1,28 @@
+"""Collect the mistakes of a student's exam on the train split, and count what else came of it."""
+
+from pathlib import Path
+from typing import Any
+
+from distillery.running import run_script
+
+
+def main(
+    questions: Path, completions: Path, verdicts: Path, mistakes: Path, summary: Path, exam: dict[str, Any]
+) -> None:
+    """Write one record for each mistake; the counts of the summary add up to the questions asked."""
+    from distillery.config.review import Exam
+    from distillery.files import write_json
+    from distillery.records import Completion, Question, Verdict, read_records, write_records
+    from distillery.review.exam import find_mistakes
+
+    found, counts = find_mistakes(
+        read_records(questions, Question),
+        read_records(completions, Completion),
+        read_records(verdicts, Verdict),
+        Exam.model_validate(exam),
+    )
+    write_records(mistakes, found)
+    write_json(summary, counts)
+
+
+run_script("mistakes", main, globals())

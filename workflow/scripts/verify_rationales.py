@@ -1,0 +1,39 @@
+"""Judge the committee's rationales by their final answers, with every grader of the task."""
+
+from pathlib import Path
+from typing import Any
+
+from distillery.running import run_script
+
+
+def main(
+    questions: Path,
+    rationales: list[Path],
+    verdicts: Path,
+    summary: Path,
+    graders: dict[str, Any],
+    delimiters: dict[str, str | None],
+) -> None:
+    """Write one verdict for each rationale and grader, and each teacher's yield.
+
+    Args:
+        delimiters: Teacher -> what stands before the final answer in its prompt's texts.
+    """
+    from distillery.config.task import Grader
+    from distillery.files import write_json
+    from distillery.records import Question, read_records, write_records
+    from distillery.review.records import Taught, TaughtVerdict
+    from distillery.verification import verify
+
+    asked = list(read_records(questions, Question))
+    rules = {name: Grader.model_validate(section) for name, section in graders.items()}
+    written = [one for path in rationales for one in read_records(path, Taught)]
+    judged, counts = [], {}
+    for teacher, delimiter in sorted(delimiters.items()):
+        found, counts[teacher] = verify((one for one in written if one.sampler == teacher), asked, rules, delimiter)
+        judged += [TaughtVerdict.model_validate(one.model_dump()) for one in found]
+    write_records(verdicts, judged)
+    write_json(summary, counts)
+
+
+run_script("verify_rationales", main, globals())
