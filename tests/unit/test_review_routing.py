@@ -121,7 +121,7 @@ def test_every_exam_answer_is_right_or_a_mistake_or_not_used_for_a_reason(outcom
     assert sum(counts["kinds"].values()) == counts["mistakes"] == len(mistakes)
     assert counts["right"] == outcomes.count("right")
     used = {"wrong"}
-    used |= {"unparsable"} if unparsable == "keep" else set()
+    used |= {"unparsable", "rejected", "raised"} if unparsable == "keep" else set()
     used |= {"truncated"} if truncated == "keep" else set()
     assert [mistake.qid for mistake in mistakes] == [f"q{n}" for n, outcome in enumerate(outcomes) if outcome in used]
 

@@ -76,8 +76,7 @@ def test_the_teacher_was_not_asked_again(programs):
 
 
 def test_rows_teach_programs_and_their_repair_and_every_repair_shows_a_real_error(programs):
-    path = "results/rows/tiny/tiny/pad.predict.max_new_tokens=12/tiny-random-half/seed1/rows.jsonl"
-    rows = read(programs, path)
+    rows = read(programs, "results/rows/tiny/tiny/pad/tiny-random-half/seed1/rows.jsonl")
     written = [row for row in rows if row["source"] == "program"]
     repairs = [row for row in rows if row["source"] == "repair"]
     assert len(written) == 7 and 1 <= len(repairs) <= 7
@@ -94,7 +93,7 @@ def test_the_sandbox_in_use_is_on_record(programs):
 
 
 def test_failed_programs_go_back_for_two_rounds_and_accuracy_is_told_for_each(programs):
-    folder = "tiny/test/tiny/pad.predict.max_new_tokens=12/tiny-random-half/seed1"
+    folder = "tiny/test/tiny/pad/tiny-random-half/seed1"
     drafts = read(programs, f"results/refined/{folder}/rounds.jsonl")
     assert {draft["round"] for draft in drafts} == {0, 1, 2}
     assert all(draft["feedback"] for draft in drafts), "random weights write no program"

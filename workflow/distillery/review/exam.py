@@ -101,8 +101,10 @@ def _not_used(verdict: Verdict, exam: Exam) -> str | None:
             return verdict.outcome.value
         case Outcome.TRUNCATED if exam.truncated == "drop":
             return "truncated"
-        case Outcome.UNPARSABLE if exam.unparsable == "drop":
-            return "unparsable"
+        case Outcome.UNPARSABLE | Outcome.REJECTED | Outcome.RAISED if (
+            exam.unparsable == "drop"
+        ):  # no answer to point at
+            return verdict.outcome.value
     return None
 
 
