@@ -152,6 +152,6 @@ def test_a_constraint_is_sent_and_an_endpoint_that_ignores_it_gives_a_text_and_n
     asker, endpoint, special_tokens
 ):
     decoding = {"temperature": 0.0, "max_new_tokens": 1}
-    (given,) = asker.ask([Request("Score: [", 0, special_tokens)], decoding, [], "scores", ("1", "2"))
+    (given,) = asker.ask([Request("Score: [", 0, special_tokens)], decoding, [], "scores", choice=("1", "2"))
     assert endpoint.asked[0]["structured_outputs"] == {"choice": ["1", "2"]} and endpoint.asked[0]["logprobs"]
     assert decode(given.text, ("1", "2")) is None

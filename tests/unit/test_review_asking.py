@@ -124,7 +124,7 @@ def test_a_score_by_choice_has_the_models_own_probabilities(asking):
 
 def test_the_constraint_is_part_of_the_key_and_free_texts_keep_theirs():
     free = Series.of("m", DECODING, [])
-    bound = Series.of("m", DECODING, [], SCORES)
+    bound = Series.of("m", DECODING, [], choice=SCORES)
     request = Request("p", 0)
     assert free.digest != bound.digest and request.key(free) != request.key(bound)
     assert "choice" not in free.describe() and free.describe()["format"] == STORE_FORMAT

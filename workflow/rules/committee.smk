@@ -43,7 +43,7 @@ rule verify_rationales:
         "../../envs/analysis.yaml"
     params:
         graders=grading,
-        delimiters=delimiters,
+        readings=readings,
         code=code("verify_rationales"),
         libraries=library_versions("verify_rationales"),
     script:

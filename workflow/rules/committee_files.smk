@@ -86,11 +86,13 @@ def reference_questions(wildcards):
     return f"results/questions/{wildcards.task}/train.jsonl" if shown else []
 
 
-def delimiters(wildcards):
-    """Teacher -> what stands before its final answers; released texts have nothing."""
+def readings(wildcards):
+    """Teacher -> how its rationales are read; released texts have nothing before their answers."""
     who = committee(wildcards)
+    released = {"form": "text", "delimiter": None, "answer": workspace.tasks[wildcards.task].answer}
     return {
-        name: workspace.prompts[who.teachers[name].rationale].delimiter if who.teachers else None for name in who.names
+        name: reading(wildcards, workspace.prompts[who.teachers[name].rationale]) if who.teachers else released
+        for name in who.names
     }
 
 

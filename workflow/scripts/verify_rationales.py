@@ -12,15 +12,16 @@ def main(
     verdicts: Path,
     summary: Path,
     graders: dict[str, Any],
-    delimiters: dict[str, str | None],
+    readings: dict[str, dict[str, Any]],
 ) -> None:
     """Write one verdict for each rationale and grader, and each teacher's yield.
 
     Args:
-        delimiters: Teacher -> what stands before the final answer in its prompt's texts.
+        readings: Teacher -> how its prompt's texts are read.
     """
     from distillery.config.task import Grader
     from distillery.files import write_json
+    from distillery.judging import Reading
     from distillery.records import Question, read_records, write_records
     from distillery.review.records import Taught, TaughtVerdict
     from distillery.verification import verify
@@ -29,8 +30,9 @@ def main(
     rules = {name: Grader.model_validate(section) for name, section in graders.items()}
     written = [one for path in rationales for one in read_records(path, Taught)]
     judged, counts = [], {}
-    for teacher, delimiter in sorted(delimiters.items()):
-        found, counts[teacher] = verify((one for one in written if one.sampler == teacher), asked, rules, delimiter)
+    for teacher, section in sorted(readings.items()):
+        own = [one for one in written if one.sampler == teacher]
+        found, counts[teacher], _ = verify(own, asked, rules, Reading.model_validate(section))
         judged += [TaughtVerdict.model_validate(one.model_dump()) for one in found]
     write_records(verdicts, judged)
     write_json(summary, counts)

@@ -113,10 +113,9 @@ def check_pairs_cell(workspace: "Workspace", setup: str, recipe: Recipe, task: s
     for member, teacher in committee.teachers.items():
         for key in ("rationale", "feedback"):
             prompt = workspace.prompts.get(getattr(teacher, key))
-            if prompt is not None and prompt.first_exemplar + prompt.exemplars > have:
+            if prompt is not None and (needed := prompt.first_exemplar + prompt.exemplars * prompt.rounds) > have:
                 yield UserError(
-                    f"prompt {prompt.prompt} shows exemplars up to number {prompt.first_exemplar + prompt.exemplars}, "
-                    f"and task {task} has {have}",
+                    f"prompt {prompt.prompt} shows exemplars up to number {needed}, and task {task} has {have}",
                     file=file,
                     key=f"teachers.{member}.{key}",
                     remedy="Give the task more exemplars, or the prompt fewer",
