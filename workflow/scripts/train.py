@@ -36,6 +36,7 @@ def main(
     from distillery.records import TrainingRow, read_records
 
     started_from = read_manifest(base)
+    assert started_from.architecture != "api"  # settings are checked: endpoints only teach
     how = Train.model_validate(train)
     if mentor is not None:
         same_vocabulary(read_manifest(mentor), started_from)
