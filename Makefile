@@ -32,8 +32,13 @@ demo: environment ## Run the default workflow and show its table (no GPU, no acc
 	@cat "$(TABLE)"
 
 .PHONY: test
-test: environment ## Run all tests
-	$(BIN)/pytest $(PYTEST_OPTIONS)
+test: environment ## Run all tests but those that kill jobs for minutes
+	$(BIN)/pytest -m "not kill" $(PYTEST_OPTIONS)
+
+.PHONY: test-nightly
+test-nightly: environment ## Kill jobs at random moments (twelve minutes), and fuzz gate and parser with 10,000 cases
+	$(BIN)/pytest tests/workflow/test_kill.py $(PYTEST_OPTIONS)
+	HYPOTHESIS_PROFILE=nightly $(BIN)/pytest tests/unit/test_programs_gate.py tests/unit/test_programs_execution.py $(PYTEST_OPTIONS)
 
 .PHONY: test-quick
 test-quick: environment lint ## Lint, types and the tests that take seconds (under two minutes)
