@@ -129,3 +129,42 @@ def test_a_failed_writer_leaves_the_old_file(tmp_path):
         write()
     assert path.read_text() == "old"
     assert list(tmp_path.iterdir()) == [path]
+
+
+names = st.text("abcdefgh", min_size=1, max_size=6)
+contents = st.dictionaries(names, st.lists(st.binary(max_size=6), max_size=2), max_size=3)
+
+
+def placed_job(root: Path, inputs: dict[str, list[bytes]], params: dict, *, where: str, threads: int) -> Job:
+    """A job whose inputs have these contents, at paths of its own."""
+    files = {}
+    for name, ones in inputs.items():
+        files[name] = []
+        for number, data in enumerate(ones):
+            path = root / where / f"{name}-{number}"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(data)
+            files[name].append(path)
+    outputs = {"result": root / where / "result"}
+    return Job("stage", files, outputs, params, threads=threads, gpus=threads - 1, log=root / where / "log")
+
+
+@given(inputs=contents, params=params, threads=st.integers(1, 64))
+def test_paths_threads_gpus_and_logs_are_no_part_of_a_key(tmp_path_factory, inputs, params, threads):
+    root = tmp_path_factory.mktemp("key")
+    here = placed_job(root, inputs, params, where="here", threads=1)
+    there = placed_job(root, inputs, params, where="there/deeper", threads=threads)
+    assert here.key == there.key
+
+
+@given(one=contents, other=contents)
+def test_the_contents_and_names_of_inputs_are_part_of_a_key(tmp_path_factory, one, other):
+    root = tmp_path_factory.mktemp("key")
+    first = placed_job(root, one, {}, where="first", threads=1)
+    second = placed_job(root, other, {}, where="second", threads=1)
+    assert (first.key == second.key) == (one == other)
+
+
+@given(stage=names, other=names)
+def test_the_stage_is_part_of_a_key(stage, other):
+    assert (Job(stage, {}, {}, {}).key == Job(other, {}, {}, {}).key) == (stage == other)
