@@ -196,7 +196,7 @@ def test_shipped_generated_tasks_pass_their_own_checks(name):
     assert summary["counts"] == {"train": task.sizes.train, "dev": task.sizes.dev, "test": task.sizes.test}
     assert (summary["test_questions_in_train"], len(data.exemplars)) == (0, task.exemplars.count)
     assert data.train[12].qid == f"{name}-train-00012"
-    expected = {"number": 0, "letters": 0, "yes-no": 1 / 2, "choice": 1 / 3}[task.answer]
+    expected = {"number": 0, "letters": 0, "yes-no": 1 / 2, "choice": 1 / 3, "text": None}[task.answer]
     assert random_guess(task, data.test) == pytest.approx(expected)
 
 
@@ -375,3 +375,19 @@ def test_pools_of_one_generator_never_meet():
         pool: {one.identity for one in draw_questions("coin_flip", "0", pool, 50, {"people": 2})} for pool in POOLS
     }
     assert not any(drawn[one] & drawn[other] for one, other in combinations(POOLS, 2))
+
+
+ANSWER_TYPES = {"arithmetic": "number", "coin_flip": "yes-no", "last_letter": "letters", "shuffled_objects": "choice"}
+
+
+@pytest.mark.parametrize("generator", ["arithmetic", "coin_flip", "last_letter", "shuffled_objects", "dates"])
+def test_the_program_of_every_exemplar_runs_in_the_sandbox_and_returns_the_gold_answer(generator):
+    from distillery.programs.matching import judge
+    from distillery.programs.run import run_programs
+
+    drawn = draw_questions(generator, "0", "exemplar", 40, {})
+    runs, _ = run_programs([one.program for one in drawn])
+    answer = ANSWER_TYPES.get(generator, "text")
+    assert all(
+        judge(run, one.gold, answer) == {"paper": True, "strict": True} for one, run in zip(drawn, runs, strict=True)
+    )

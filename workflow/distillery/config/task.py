@@ -11,7 +11,7 @@ class GeneratorSource(Section):
     """Questions made by one of the project's own seeded generators."""
 
     kind: Literal["generator"]
-    generator: Literal["arithmetic", "last_letter", "coin_flip", "shuffled_objects"]
+    generator: Literal["arithmetic", "last_letter", "coin_flip", "shuffled_objects", "dates"]
     seed: int = Field(0, description="Another seed gives other questions.")
     options: dict[str, Any] = Field({}, description="Passed to the generator, which refuses names it does not know.")
 

@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping
 from types import ModuleType
 from typing import Any, cast
 
-from distillery.tasks.generators import arithmetic, coin_flip, last_letter, shuffled_objects
+from distillery.tasks.generators import arithmetic, coin_flip, dates, last_letter, shuffled_objects
 from distillery.tasks.generators.draw import Draw, Drawn, OptionError, Pool
 
 GENERATORS: dict[str, ModuleType] = {
@@ -23,6 +23,7 @@ GENERATORS: dict[str, ModuleType] = {
     "last_letter": last_letter,
     "coin_flip": coin_flip,
     "shuffled_objects": shuffled_objects,
+    "dates": dates,
 }
 """Each has OPTIONS (names), check(options), and generate(draw, options) -> Drawn, or None if the draw does not fit."""
 
