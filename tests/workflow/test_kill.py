@@ -43,7 +43,11 @@ spec.loader.exec_module(script)
 job = job_of_record(Path(record))
 
 def state():
-    return sum(1 for path in Path(watched).rglob("*") if path.is_file())
+    found = set()
+    for path in Path(watched).rglob("*"):
+        with contextlib.suppress(FileNotFoundError):
+            found.add((str(path), path.stat().st_mtime_ns))
+    return found
 
 def attempt(kill_after):
     """Run the job in a fork; kill it so many seconds after its first new file, or never. True when it ended."""
@@ -131,7 +135,7 @@ def test_sampling_killed_at_random_moments_ends_with_the_same_records_and_pays_o
 def test_training_killed_at_random_moments_ends_with_the_same_weights(finished):
     settings = finished.root / "config/setups.yaml"
     setups = yaml.safe_load(settings.read_text())
-    setups["tiny"]["train"]["epochs"] = 80
+    setups["tiny"]["train"]["epochs"] = 160
     settings.write_text(yaml.safe_dump(setups))
     folder = finished.root / "results/models/tiny/tiny/fine-tune-cot/tiny-random-half/seed1"
     finished.run(str((folder / "manifest.json").relative_to(finished.root)))
