@@ -43,10 +43,11 @@ spec.loader.exec_module(script)
 job = job_of_record(Path(record))
 
 def state():
-    found = set()
-    for path in Path(watched).rglob("*"):
-        with contextlib.suppress(FileNotFoundError):
-            found.add((str(path), path.stat().st_mtime_ns))
+    found = set()  # os.walk passes over folders that vanish meanwhile
+    for folder, _, files in os.walk(watched):
+        for name in files:
+            with contextlib.suppress(FileNotFoundError):
+                found.add((folder, name, os.stat(os.path.join(folder, name)).st_mtime_ns))
     return found
 
 def attempt(kill_after):
