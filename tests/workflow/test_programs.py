@@ -102,5 +102,15 @@ def test_failed_programs_go_back_for_two_rounds_and_accuracy_is_told_for_each(pr
     assert "0.0 → 0.0 → 0.0" in (programs.root / "results/tables/tiny_programs/table.md").read_text()
 
 
+def test_the_study_of_the_output_space_tells_loss_spread_and_errors_of_each_round(programs):
+    ran = programs.run("results/output_space/tiny_programs/study.md")
+    assert ran.computed == {"output_space": 1}
+    page = (programs.root / "results/output_space/tiny_programs/study.md").read_text()
+    (row,) = [line for line in page.splitlines() if line.startswith("| PaD")]
+    cells = [cell.strip() for cell in row.strip("|").split("|")]
+    assert cells[1] == "5" and 0 <= float(cells[3]) <= 2 and cells[4] == "0.0" and float(cells[5]) > 0
+    assert cells[6].count("SyntaxError 5") == 3
+
+
 def test_a_second_run_has_nothing_to_do(programs):
     assert programs.planned() == {}

@@ -27,7 +27,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from distillery.files import atomic_open, sha256_file
+from distillery.files import atomic_open, sha256_file, umask
 from distillery.locks import waiting_lock
 
 logger = logging.getLogger("distillery.cache")
@@ -132,7 +132,7 @@ class ArtifactCache:
                     os.link(self.object_path(content.sha256), target)
                 except OSError:  # another file system, another owner's file, or too many links
                     self._copy_out(content, target)
-            made.chmod(0o777 & ~_umask())
+            made.chmod(0o777 & ~umask())
             shutil.rmtree(folder, ignore_errors=True)
             made.rename(folder)
         except BaseException:
@@ -296,9 +296,3 @@ def _remove(path: Path) -> None:
         shutil.rmtree(path)
     else:
         path.unlink(missing_ok=True)
-
-
-def _umask() -> int:
-    umask = os.umask(0)
-    os.umask(umask)
-    return umask

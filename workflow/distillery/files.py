@@ -25,14 +25,19 @@ def atomic_open(path: Path, mode: str = "w") -> Iterator[IO]:
             yield out
             out.flush()
             os.fsync(out.fileno())
-        umask = os.umask(0)
-        os.umask(umask)
-        os.chmod(name, 0o666 & ~umask)  # mkstemp makes private files; results are as readable as any other file
+        os.chmod(name, 0o666 & ~umask())  # mkstemp makes private files; results are as readable as any other file
         os.replace(name, path)
     except BaseException:
         with contextlib.suppress(FileNotFoundError):
             os.unlink(name)
         raise
+
+
+def umask() -> int:
+    """The permissions that new files of this process lack; asking means setting it, and setting it back."""
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
 
 
 def write_json(path: Path, value: object) -> None:

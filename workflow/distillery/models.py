@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING
 
 from distillery.config.model import ApiModel, HubModel, LocalModel, Model, PrunedModel, RandomModel, WheelModel
 from distillery.errors import UserError
-from distillery.files import sha256_file, write_json
+from distillery.files import sha256_file, umask, write_json
 from distillery.manifest import (
     TOKENIZER_FILES,
     Manifest,
@@ -95,10 +95,9 @@ def new_folder(out: Path) -> Iterator[Path]:
     staging = Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=out.parent))
     try:
         yield staging
-        umask = os.umask(0)
-        os.umask(umask)
+        lacking = umask()
         for path in [staging, *staging.rglob("*")]:  # mkdtemp and safetensors make private files; a cluster shares them
-            path.chmod((0o777 if path.is_dir() else 0o666) & ~umask)
+            path.chmod((0o777 if path.is_dir() else 0o666) & ~lacking)
             if path.is_file():
                 with open(path, "rb") as data:
                     os.fsync(data.fileno())

@@ -20,6 +20,7 @@ from distillery.embedding import spread
 from distillery.figures import COLOURS, FONT
 from distillery.files import atomic_open, read_json
 from distillery.records import Draft, GradedPrediction, Outcome, read_records
+from distillery.table_writers import markdown_line
 from distillery.tables import Cell
 
 NOT_RUN = {Outcome.RAISED, Outcome.REJECTED, Outcome.UNPARSABLE, Outcome.TRUNCATED, Outcome.REFUSED}
@@ -82,8 +83,8 @@ def write_study(arms: Sequence[Arm], title: str, markdown: Path, table: Path) ->
     rows = [
         (
             arm.title,
-            arm.outputs,
-            arm.distinct,
+            str(arm.outputs),
+            str(arm.distinct),
             f"{arm.spread:.4f}",
             "" if arm.runnable is None else f"{arm.runnable:.1f}",
             f"{arm.losses[-1][1]:.3f}" if arm.losses else "",
@@ -91,7 +92,7 @@ def write_study(arms: Sequence[Arm], title: str, markdown: Path, table: Path) ->
         )
         for arm in arms
     ]
-    lines = [f"# {title}: output space", "", _line(head), _line(["---"] * len(head)), *map(_line, rows), ""]
+    lines = [f"# {title}: output space", "", *map(markdown_line, (head, ["---"] * len(head), *rows)), ""]
     lines.append("* Spread: mean cosine distance between two outputs of the arm; 0 where all are alike.")
     lines.append("* Errors by round: of the versions of each round of self-refinement, what a user would see.")
     with atomic_open(markdown) as out:
@@ -100,10 +101,6 @@ def write_study(arms: Sequence[Arm], title: str, markdown: Path, table: Path) ->
     csv.writer(text, lineterminator="\n").writerows([head, *rows])
     with atomic_open(table) as out:
         out.write(text.getvalue())
-
-
-def _line(cells: Sequence[object]) -> str:
-    return "| " + " | ".join(str(cell).replace("|", "\\|") for cell in cells) + " |"
 
 
 def draw_study(arms: Sequence[Arm], title: str) -> alt.TopLevelMixin:

@@ -96,9 +96,9 @@ def write_markdown(table: Table, path: Path) -> None:
     shown = columns(table)
     lines = [f"# {_markdown(table.title)}", ""]
     lines += [f"{_markdown(table.caption)}", ""] if table.caption else []
-    lines.append(_line(column.heading for column in shown))
-    lines.append(_line("---:" if column.numeric else "---" for column in shown))
-    lines += [_line(column.text(row) for column in shown) for row in table.rows]
+    lines.append(markdown_line(column.heading for column in shown))
+    lines.append(markdown_line("---:" if column.numeric else "---" for column in shown))
+    lines += [markdown_line(column.text(row) for column in shown) for row in table.rows]
     lines += ["", *(f"* {_markdown(column.heading)}: {column.meaning}." for column in shown if column.meaning)]
     lines += [f"* Note: {_markdown(note)}." for note in table.notes]
     with atomic_open(path) as out:
@@ -198,7 +198,8 @@ def _markdown(text: str) -> str:
     return text.replace("\\", "\\\\").replace("|", "\\|").replace("<", "&lt;").replace("\n", " ")
 
 
-def _line(fields: Iterable[str]) -> str:
+def markdown_line(fields: Iterable[str]) -> str:
+    """One row of a Markdown table."""
     return "| " + " | ".join(_markdown(field) for field in fields) + " |"
 
 

@@ -1,4 +1,5 @@
 # The checked workspace, and every function that rules ask: which file, which parameters.
+import functools
 import json
 import os
 import re
@@ -255,9 +256,15 @@ def matched_rows(wildcards):
 
 def table_cells(wildcards):
     """Every cell of a table as plain values: what it is, and the files that hold its numbers."""
-    setup = workspace.experiments[wildcards.experiment].setup
+    return cells_of(wildcards.experiment)
+
+
+@functools.cache
+def cells_of(experiment):
+    """The same, made once for all inputs and parameters that ask for it."""
+    setup = workspace.experiments[experiment].setup
     cells = []
-    for cell in workspace.cells(wildcards.experiment):
+    for cell in workspace.cells(experiment):
         who = f"{setup}/{cell.recipe}/{cell.model}/seed{cell.seed}"
         recipe = workspace.recipe(cell.recipe, setup)
         taught = recipe.weights_of or (cell.recipe if recipe.trained else None)

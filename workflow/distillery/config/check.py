@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from distillery.config.check_committees import check_committee, check_pairs, check_pairs_cell
+from distillery.config.declared import named
 from distillery.config.experiment import Setup
 from distillery.config.model import ApiModel, PrunedModel
 from distillery.config.recipe import Recipe
@@ -19,21 +20,9 @@ def check_workspace(workspace: "Workspace") -> list[UserError]:
     return [error for check in checks for error in check(workspace)]
 
 
-def _named(workspace: "Workspace", section: str, name: str | None, file: str, key: str) -> Iterator[UserError]:
-    known = getattr(workspace, section)
-    if name is not None and name not in known:
-        yield UserError(
-            f"no {section.rstrip('s')} of this name is declared",
-            file=file,
-            key=key,
-            value=name,
-            remedy=f"Declare it, or use one of: {', '.join(sorted(known)) or 'none so far'}",
-        )
-
-
 def _settings(workspace: "Workspace") -> Iterator[UserError]:
     for name in workspace.settings.experiments:
-        yield from _named(workspace, "experiments", name, "config/config.yaml", "experiments")
+        yield from named(workspace, "experiments", name, "config/config.yaml", "experiments")
 
 
 def _models(workspace: "Workspace") -> Iterator[UserError]:
@@ -41,7 +30,7 @@ def _models(workspace: "Workspace") -> Iterator[UserError]:
         file = workspace.files["models"][name]
         if not isinstance(model, PrunedModel):
             continue
-        yield from _named(workspace, "models", model.parent, file, f"{name}.parent")
+        yield from named(workspace, "models", model.parent, file, f"{name}.parent")
         yield from _has_weights(workspace, model.parent, file, f"{name}.parent")
         parent = workspace.models.get(model.parent)
         if isinstance(parent, PrunedModel):
@@ -69,8 +58,8 @@ def _samplers(workspace: "Workspace") -> Iterator[UserError]:
     for name, sampler in workspace.samplers.items():
         file = workspace.files["samplers"][name]
         if sampler.model != "trained":
-            yield from _named(workspace, "models", sampler.model, file, "model")
-        yield from _named(workspace, "prompts", sampler.prompt, file, "prompt")
+            yield from named(workspace, "models", sampler.model, file, "model")
+        yield from named(workspace, "prompts", sampler.prompt, file, "prompt")
 
 
 def _recipes(workspace: "Workspace") -> Iterator[UserError]:
@@ -85,9 +74,9 @@ def _recipes(workspace: "Workspace") -> Iterator[UserError]:
 
 def _recipe(workspace: "Workspace", setup: str, name: str, recipe: Recipe) -> Iterator[UserError]:
     file = _recipe_file(workspace, name)
-    yield from _named(workspace, "prompts", recipe.predict.prompt, file, "predict.prompt")
+    yield from named(workspace, "prompts", recipe.predict.prompt, file, "predict.prompt")
     if recipe.predict.refine is not None:
-        yield from _named(workspace, "prompts", recipe.predict.refine.prompt, file, "predict.refine.prompt")
+        yield from named(workspace, "prompts", recipe.predict.refine.prompt, file, "predict.refine.prompt")
     prompt = workspace.prompts.get(recipe.predict.prompt)
     if recipe.trained and prompt is not None and prompt.target is None:
         yield UserError(
@@ -134,7 +123,7 @@ def _mentor(workspace: "Workspace", recipe: Recipe, trained_by: Recipe | None, f
     mentor = recipe.mentor
     assert mentor is not None
     if mentor.model not in {"setup", "student"}:
-        yield from _named(workspace, "models", mentor.model, file, "mentor.model")
+        yield from named(workspace, "models", mentor.model, file, "mentor.model")
     if trained_by is not None and (trained_by.rows is None or trained_by.mentor is not None):
         yield UserError(
             "a mentor is trained from the teacher's rationales, by a recipe with rows and without a mentor of its own",
@@ -143,7 +132,7 @@ def _mentor(workspace: "Workspace", recipe: Recipe, trained_by: Recipe | None, f
             value=mentor.trained_by,
             remedy="Use fine-tune-cot, or a recipe like it",
         )
-    yield from _named(workspace, "samplers", mentor.sampler, file, "mentor.sampler")
+    yield from named(workspace, "samplers", mentor.sampler, file, "mentor.sampler")
     sampler = workspace.samplers.get(mentor.sampler or "")
     if sampler is not None and sampler.model != "trained":
         yield UserError(
@@ -172,13 +161,13 @@ def _degree(sampler: str, samples: int, degree: int | None, file: str, source: s
 def _setups(workspace: "Workspace") -> Iterator[UserError]:
     for name, setup in workspace.setups.items():
         file = workspace.files["setups"][name]
-        yield from _named(workspace, "samplers", setup.teacher, file, f"{name}.teacher")
-        yield from _named(workspace, "samplers", setup.program_teacher, file, f"{name}.program_teacher")
-        yield from _named(workspace, "models", setup.mentor, file, f"{name}.mentor")
-        yield from _named(workspace, "committees", setup.committee, file, f"{name}.committee")
+        yield from named(workspace, "samplers", setup.teacher, file, f"{name}.teacher")
+        yield from named(workspace, "samplers", setup.program_teacher, file, f"{name}.program_teacher")
+        yield from named(workspace, "models", setup.mentor, file, f"{name}.mentor")
+        yield from named(workspace, "committees", setup.committee, file, f"{name}.committee")
         yield from _has_weights(workspace, setup.mentor, file, f"{name}.mentor")
         for recipe in setup.recipes:
-            yield from _named(workspace, "recipes", recipe, file, f"{name}.recipes")
+            yield from named(workspace, "recipes", recipe, file, f"{name}.recipes")
         teacher = workspace.samplers.get(setup.teacher or "")
         if teacher is not None and teacher.model == "trained":
             yield UserError(
@@ -193,12 +182,12 @@ def _setups(workspace: "Workspace") -> Iterator[UserError]:
 def _experiments(workspace: "Workspace") -> Iterator[UserError]:
     for name, experiment in workspace.experiments.items():
         file = workspace.files["experiments"][name]
-        yield from _named(workspace, "setups", experiment.setup, file, "setup")
+        yield from named(workspace, "setups", experiment.setup, file, "setup")
         for task in experiment.tasks:
-            yield from _named(workspace, "tasks", task, file, "tasks")
+            yield from named(workspace, "tasks", task, file, "tasks")
         models = [*experiment.students, *(model for arm in experiment.arms for model in arm.models or [])]
         for model in models:
-            yield from _named(workspace, "models", model, file, "students and arms.models")
+            yield from named(workspace, "models", model, file, "students and arms.models")
             yield from _has_weights(workspace, model, file, "students and arms.models")
         setup = workspace.setups.get(experiment.setup)
         known = all(model in workspace.models for model in models)

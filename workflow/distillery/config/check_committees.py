@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
 from distillery.config.committee import Committee
+from distillery.config.declared import named
 from distillery.config.recipe import Recipe
 from distillery.errors import UserError, UserErrors
 from distillery.review.routing import routes
@@ -18,15 +19,15 @@ def check_committee(workspace: "Workspace") -> Iterator[UserError]:
         file = workspace.files["committees"][name]
         yield from _exam(workspace, committee, file)
         for member, teacher in committee.teachers.items():
-            yield from _known(workspace, "models", teacher.model, file, f"teachers.{member}.model")
+            yield from named(workspace, "models", teacher.model, file, f"teachers.{member}.model")
             for key in ("rationale", "feedback"):
-                yield from _known(workspace, "prompts", getattr(teacher, key), file, f"teachers.{member}.{key}")
+                yield from named(workspace, "prompts", getattr(teacher, key), file, f"teachers.{member}.{key}")
         for member, reviewer in committee.reviewers.items():
-            yield from _known(workspace, "models", reviewer.model, file, f"reviewers.{member}.model")
+            yield from named(workspace, "models", reviewer.model, file, f"reviewers.{member}.model")
         if committee.released is not None:
             continue
         for member in committee.panel:
-            yield from _known(workspace, "prompts", committee.prompt_of_reviewer(member), file, f"review of {member}")
+            yield from named(workspace, "prompts", committee.prompt_of_reviewer(member), file, f"review of {member}")
         try:
             routing_of(committee)
         except UserErrors as faults:
@@ -54,7 +55,7 @@ def check_pairs(workspace: "Workspace", known: Mapping[str, Recipe], recipe: Rec
     """Names in the pairs section of a recipe; `known` are the recipes of its setup."""
     pairs = recipe.pairs
     assert pairs is not None
-    yield from _known(workspace, "prompts", pairs.feedback_prompt, file, "pairs.feedback_prompt")
+    yield from named(workspace, "prompts", pairs.feedback_prompt, file, "pairs.feedback_prompt")
     for key, name in (("size_of", pairs.size_of), ("after", pairs.after)):
         if name is not None and name not in known:
             remedy = f"Known: {', '.join(sorted(known))}"
@@ -126,8 +127,8 @@ def _exam(workspace: "Workspace", committee: Committee, file: str) -> Iterator[U
     if committee.released is not None:
         return
     exam = committee.exam
-    yield from _known(workspace, "samplers", exam.sampler, file, "exam.sampler")
-    yield from _known(workspace, "models", exam.student, file, "exam.student")
+    yield from named(workspace, "samplers", exam.sampler, file, "exam.sampler")
+    yield from named(workspace, "models", exam.student, file, "exam.student")
     sampler = workspace.samplers.get(exam.sampler)
     if sampler is not None and (sampler.model != "trained" or sampler.samples != 1):
         yield UserError(
@@ -136,16 +137,4 @@ def _exam(workspace: "Workspace", committee: Committee, file: str) -> Iterator[U
             key="exam.sampler",
             value=exam.sampler,
             remedy=f"Name a sampler with `model: trained` and `samples: 1`, which {exam.sampler} has not",
-        )
-
-
-def _known(workspace: "Workspace", section: str, name: str | None, file: str, key: str) -> Iterator[UserError]:
-    known = getattr(workspace, section)
-    if name is not None and name not in known:
-        yield UserError(
-            f"no {section.rstrip('s')} of this name is declared",
-            file=file,
-            key=key,
-            value=name,
-            remedy=f"Declare it, or use one of: {', '.join(sorted(known)) or 'none so far'}",
         )
