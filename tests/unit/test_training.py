@@ -25,6 +25,7 @@ from distillery.tokenise import encode_prompt, encode_rows, encode_target
 from distillery.training import train_model
 from distillery.training.batches import CausalCollator, EpochOrder, Seq2SeqCollator
 from distillery.training.checkpoints import last_whole
+from distillery.training.held_out import hold_out
 from distillery.training.trainers import CausalTrainer, ObjectiveMixin, head_on
 
 SFT = CrossEntropy(loss="cross-entropy")
@@ -432,3 +433,56 @@ def test_no_whole_checkpoint_means_starting_over(tmp_path):
 def test_time_asks_for_checkpoints_too(models, tmp_path):
     fit(models, tmp_path, checkpoint_seconds=0)
     assert last_whole(tmp_path / "checkpoints_out").step == 11  # the last step is published, not saved
+
+
+# Held-out rows
+
+
+HELD = TRAIN.model_copy(update={"held_out": 0.3, "evaluations": 3})
+
+
+def test_the_held_out_loss_is_that_of_the_model_before_and_after(models, tmp_path):
+    summary, _ = fit(models, tmp_path, train=HELD)
+    kept, held = hold_out(some_rows(), HELD.held_out)
+    assert [step for step, _ in summary.held_out_loss] == [
+        0,
+        *sorted({round(n * summary.steps / 3) for n in (1, 2, 3)}),
+    ]
+    assert (summary.rows, summary.held_out_rows) == (len(kept), len(held))
+    tokenizer = AutoTokenizer.from_pretrained(models / "student")
+    for folder, (_, loss) in (
+        (models / "student", summary.held_out_loss[0]),
+        (tmp_path / "out", summary.held_out_loss[-1]),
+    ):
+        model = AutoModelForCausalLM.from_pretrained(folder).eval()
+        total, count = 0.0, 0
+        for row in held:
+            prompt, target = encode_prompt(tokenizer, row.prompt), encode_target(tokenizer, row.target)
+            logits = model(torch.tensor([prompt + target])).logits[0, len(prompt) - 1 : -1]
+            total += float(torch.nn.functional.cross_entropy(logits, torch.tensor(target), reduction="sum").detach())
+            count += len(target)
+        assert loss == pytest.approx(total / count, rel=1e-4)
+
+
+@pytest.mark.parametrize(("base", "architecture"), [("student", "causal"), ("t5", "encoder-decoder")])
+def test_looking_at_held_out_rows_does_not_change_the_training(models, tmp_path, base, architecture):
+    options = {"base": base, "architecture": architecture}
+    kept, _ = hold_out(some_rows(), HELD.held_out)
+    _, watched = fit(models, tmp_path, name="watched", train=HELD, **options)
+    _, plain = fit(models, tmp_path, name="plain", rows=kept, **options)
+    assert_same(watched, plain)
+
+
+def test_recipes_hold_out_the_same_questions():
+    rows = some_rows(200)
+    others = [row.model_copy(update={"target": " z", "source": "mentor"}) for row in rows for _ in range(2)]
+    held = {row.qid for row in hold_out(rows, 0.2)[1]}
+    assert held == {row.qid for row in hold_out(others, 0.2)[1]}
+    assert 20 <= len(held) <= 60
+    assert held < {row.qid for row in hold_out(rows, 0.4)[1]}
+
+
+@pytest.mark.parametrize(("rows", "share"), [(some_rows(2), 0.01), (some_rows(1), 0.999)])
+def test_holding_out_nothing_or_everything_is_refused(rows, share):
+    with pytest.raises(UserError, match="would be held out"):
+        hold_out(rows, share)

@@ -42,9 +42,10 @@ def main(
         same_vocabulary(read_manifest(mentor), started_from)
     steps = None
     if matched is not None:
+        from distillery.training.held_out import hold_out
         from distillery.training.units import count_units
 
-        units = count_units(list(read_records(matched, TrainingRow)))
+        units = count_units(hold_out(list(read_records(matched, TrainingRow)), how.held_out)[0])
         steps = math.ceil(units / how.batch_size) * how.epochs
 
     import torch

@@ -109,6 +109,10 @@ class Train(Section):
     max_length: int = Field(512, ge=8, description="Prompt and target together, in tokens; longer rows are refused.")
     precision: Literal["fp32", "bf16"] = "fp32"
     lora: Lora | None = None
+    held_out: float = Field(
+        0.0, ge=0, lt=1, description="Share of the questions whose rows are not trained on, for a held-out loss."
+    )
+    evaluations: int = Field(10, ge=1, description="Times that the held-out loss is computed, if rows are held out.")
     match_updates_of: Name | None = Field(
         None, description="Control: repeat rows until the update count of this recipe."
     )

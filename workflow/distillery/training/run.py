@@ -19,7 +19,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from pydantic import BaseModel, ConfigDict
 from transformers import (
     AutoModelForCausalLM,
     AutoModelForSeq2SeqLM,
@@ -39,8 +38,10 @@ from distillery.errors import UserError
 from distillery.models import copy_tokenizer, new_folder
 from distillery.records import TrainingRow
 from distillery.tokenise import Architecture, encode_rows
-from distillery.training.batches import EpochOrder
+from distillery.training.batches import CausalCollator, EpochOrder, Seq2SeqCollator
 from distillery.training.checkpoints import Checkpoint, last_whole
+from distillery.training.held_out import HeldOutLoss, hold_out
+from distillery.training.summary import TrainSummary, summarise
 from distillery.training.trainers import (
     CausalTrainer,
     EncoderDecoderTrainer,
@@ -52,32 +53,6 @@ from distillery.training.trainers import (
 from distillery.training.units import Unit, collator_of, dataset_of, units_of
 
 logger = logging.getLogger("distillery.training")
-
-HISTORY = 200
-"""Points of the loss curve in a summary; longer curves are averaged over equal stretches."""
-
-
-class TrainSummary(BaseModel):
-    """What a training did. Tokens are counted as often as they were trained on."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    steps: int
-    epochs: float
-    rows: int
-    target_tokens: int
-    """Target tokens, stop tokens included. With `two-task` of the tasks that have weight."""
-    total_tokens: int
-    """Those and the prompts; no padding."""
-    seconds: float
-    """Training time, over all tries, without loading and saving."""
-    target_tokens_per_second: float
-    final_loss: float
-    """Mean of the last tenth of the steps, in nats per token."""
-    loss_history: list[tuple[int, float]]
-    """Last step of a stretch, and the mean loss over it."""
-    resumed_from: int | None
-    """Step of the checkpoint that training went on from; None for one that was not interrupted."""
 
 
 def train_model(
@@ -134,7 +109,9 @@ def train_model(
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token  # padding is masked by place, so sharing the stop token is harmless
     encode = functools.partial(encode_rows, tokenizer=tokenizer, architecture=architecture, max_length=train.max_length)
+    rows, held = hold_out(rows, train.held_out)
     units = units_of(rows, objective, encode)
+    held_out = [example for unit in units_of(held, objective, encode) for example in unit.examples] if held else []
     order = EpochOrder([unit.tokens for unit in units], train.batch_size, seed)
     steps = steps or train.epochs * order.steps_per_epoch()
     resume = last_whole(checkpoints)
@@ -145,6 +122,15 @@ def train_model(
     teacher = _load_mentor(mentor, architecture, train, objective, model)
     if train.lora is not None:
         model = _adapt(model, train.lora, architecture)
+    watch = None
+    if held_out:
+        watch = HeldOutLoss(
+            held_out,
+            (CausalCollator if architecture == "causal" else Seq2SeqCollator)(tokenizer.pad_token_id),
+            batch_size=device_batch_size or train.batch_size,
+            updates=steps,
+            times=train.evaluations,
+        )
     trainer = _trainer(
         model,
         tokenizer,
@@ -157,8 +143,15 @@ def train_model(
         checkpoints=checkpoints,
         resume=resume,
         arguments=_arguments(train, steps, seed, checkpoints, architecture, device_batch_size, gradient_checkpointing),
-        callbacks=[SaveNowAndThen(checkpoint_seconds, checkpoint_steps), Progress(out.name), *callbacks],
+        callbacks=[
+            *([watch] if watch else []),
+            SaveNowAndThen(checkpoint_seconds, checkpoint_steps),
+            Progress(out.name),
+            *callbacks,
+        ],
     )
+    if watch:
+        watch.trainer = trainer
     logger.info(
         "%s: %d rows, %d updates of %d %s, %s, %d threads%s",
         out,
@@ -176,7 +169,7 @@ def train_model(
     if trainer.is_world_process_zero():
         _publish(trainer, base, out, train, use_cache)
     trainer.accelerator.wait_for_everyone()
-    summary = _summary(trainer, units, order, seconds, resume)
+    summary = summarise(trainer, units, order, seconds, resume, len(held_out))
     del trainer, model, teacher
     gc.collect()
     logger.info("%s: loss %.3f, %.0f target tokens/s", out, summary.final_loss, summary.target_tokens_per_second)
@@ -348,31 +341,3 @@ def _publish(trainer: ObjectiveMixin, base: Path, out: Path, train: Train, use_c
         model.save_pretrained(folder)
         copy_tokenizer(base, folder)
     shutil.rmtree(trainer.checkpoints / ".writing", ignore_errors=True)
-
-
-def _summary(
-    trainer: ObjectiveMixin, units: list[Unit], order: EpochOrder, seconds: float, resume: Checkpoint | None
-) -> TrainSummary:
-    steps = trainer.state.global_step
-    seen = [units[index] for index in order.seen(steps)]
-    losses = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
-    target_tokens = sum(unit.target_tokens for unit in seen)
-    tail = losses[-max(1, len(losses) // 10) :]
-    return TrainSummary(
-        steps=steps,
-        epochs=round(steps / order.steps_per_epoch(), 4),
-        rows=sum(len(unit.examples) for unit in units),
-        target_tokens=target_tokens,
-        total_tokens=sum(unit.tokens for unit in seen),
-        seconds=round(seconds, 3),
-        target_tokens_per_second=round(target_tokens / max(seconds, 1e-9), 1),
-        final_loss=sum(tail) / len(tail),
-        loss_history=_thinned(losses),
-        resumed_from=resume.step if resume else None,
-    )
-
-
-def _thinned(losses: list[float]) -> list[tuple[int, float]]:
-    stretch = -(-len(losses) // HISTORY)
-    parts = [losses[start : start + stretch] for start in range(0, len(losses), stretch)]
-    return [(min((number + 1) * stretch, len(losses)), sum(part) / len(part)) for number, part in enumerate(parts)]
