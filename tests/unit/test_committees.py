@@ -88,6 +88,9 @@ RECIPE_FAULTS = {
     "no size to match": (lambda config: edit(config, "recipes/mapd-random-drop.yaml",
                                              lambda file: file["pairs"].update(size_of="fine-tune-cot")),
                          ["no decisions of its own"]),
+    "reviews that were not asked for": (
+        lambda config: sweep(config, set={"pairs.accept.gate": "none"}),
+        ["only rationales that robust finds right", "pairs.accept.gate"]),
     "another loss": (lambda config: edit(config, "recipes/mapd-single.yaml",
                                          lambda file: file.update(objective={"loss": "cross-entropy"})),
                      ["two-task"]),
@@ -109,12 +112,14 @@ def test_in_a_second_round_the_student_of_the_first_sits_the_exam_and_the_first_
     third, second, first = (f"mapd.alpha=0.25.round={number}" for number in (3, 2, 1))
     assert workspace.sitter(third, "miniature", "smollm2-135m-half", 1) == f"miniature/{second}/smollm2-135m-half/seed1"
     assert workspace.sitter(second, "miniature", "smollm2-135m-half", 7).endswith(f"{first}/smollm2-135m-half/seed7")
-    assert workspace.sitter(first, "miniature", "smollm2-135m-half", 1) == "smollm2-135m-half"
+    sat = "miniature/fine-tune-cot-diverse/smollm2-135m-half/seed1"
+    assert workspace.sitter(first, "miniature", "smollm2-135m-half", 1) == sat, "as the setup says"
     assert workspace.recipe(first, "miniature").objective.alpha == 0.25
 
 
 def test_an_exam_may_be_sat_by_a_named_model_or_by_a_student_of_another_recipe(config):
     edit(config, COMMITTEE, lambda file: file["exam"].update(student="smollm2-135m"))
+    edit(config, "setups.yaml", lambda file: file["miniature"]["recipes"]["mapd"]["pairs"].update(after=None))
     sweep(config, set={"pairs.after": "fine-tune-cot"}, title="after")
     workspace = load(config)
     assert workspace.sitter("mapd", "miniature", "smollm2-135m-half", 1) == "smollm2-135m"

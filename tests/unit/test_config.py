@@ -147,7 +147,7 @@ def test_a_sweep_gives_each_variant_its_own_name_and_the_plain_recipe_keeps_its_
 
 
 def test_settings_are_laid_over_each_other_recipe_then_setup_then_arm(config):
-    edit(config / "setups.yaml", "miniature.recipes", {"fine-tune-cot": {"train": {"epochs": 7}}})
+    edit(config / "setups.yaml", "miniature.recipes.fine-tune-cot", {"train": {"epochs": 7}})
     arms = [
         {"recipe": "fine-tune-cot"},
         {"recipe": "fine-tune-cot", "set": {"train.batch_size": 2}},

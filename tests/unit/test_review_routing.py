@@ -8,9 +8,10 @@ from hypothesis import strategies as st
 
 from distillery.config.review import Exam
 from distillery.errors import UserError
-from distillery.records import Completion, Outcome, Question, Verdict
+from distillery.records import Completion, Outcome, Question, Verdict, write_records
 from distillery.review.exam import find_mistakes
-from distillery.review.routing import assignments, routes
+from distillery.review.records import Taught, TaughtVerdict
+from distillery.review.routing import assignments, read_assignments, routes
 
 NAMES = ["anna", "bert", "cleo", "dora", "emil"]
 panels = st.dictionaries(st.sampled_from(NAMES), st.sampled_from(["x", "y", "z"]), min_size=2)
@@ -76,6 +77,45 @@ def test_every_rationale_goes_to_each_of_its_reviewers_once_and_a_null_one_to_no
     assert assignments(rationales[::-1], routing)[0] == todo
     assert counts["rationales"] == len(rationales) == counts["reviewed"] + counts["null"]
     assert counts["reviews"] == len(todo)
+
+
+@given(
+    panels,
+    st.lists(
+        st.tuples(st.sampled_from(NAMES), st.integers(0, 3), st.booleans(), st.booleans()),
+        unique_by=lambda t: t[:2],
+    ),
+)
+def test_an_answer_check_in_front_stops_the_reviews_of_the_others_and_changes_none(panel, given_by):
+    kept = [one for one in given_by if one[0] in panel]
+    rationales = [written(author, f"q{n}", "because" if there else " ") for author, n, there, _ in kept]
+    passed = {(r.qid, r.completion_id) for r, one in zip(rationales, kept, strict=True) if one[3]}
+    routing = routes(panel, at_least=0)
+    todo, counts = assignments(rationales, routing, passed)
+    everything, _ = assignments(rationales, routing)
+    assert todo == [one for one in everything if (one.qid, one.rationale.completion_id) in passed]
+    assert counts["rationales"] == len(rationales) == counts["reviewed"] + counts["null"] + counts["stopped"]
+
+
+def test_only_verdicts_of_the_gates_grader_let_a_rationale_through(tmp_path):
+    good, bad = written("anna", "q1"), written("anna", "q2")
+    write_records(tmp_path / "rationales.jsonl", [Taught.model_validate(one.model_dump()) for one in (good, bad)])
+    outcomes = [(good, "robust", Outcome.RIGHT), (good, "paper", Outcome.WRONG)]
+    outcomes += [(bad, "robust", Outcome.WRONG), (bad, "paper", Outcome.RIGHT)]
+    verdicts = [
+        TaughtVerdict(
+            completion_id=one.completion_id, qid=one.qid, sample_index=0, grader=grader, outcome=outcome, answer="1",
+            reason="",
+        )
+        for one, grader, outcome in outcomes
+    ]  # fmt: skip
+    write_records(tmp_path / "verdicts.jsonl", verdicts)
+    for grader, one in (("robust", good), ("paper", bad)):
+        todo, counts = read_assignments(
+            [tmp_path / "rationales.jsonl"], {"anna": ("bert", "cleo")}, tmp_path / "verdicts.jsonl", grader
+        )
+        assert {assigned.qid for assigned in todo} == {one.qid}
+        assert (counts["reviews"], counts["stopped"]) == (2, 1)
 
 
 @pytest.mark.parametrize("finish_reason", ["failed", "refused"])

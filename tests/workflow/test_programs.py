@@ -109,7 +109,16 @@ def test_the_study_of_the_output_space_tells_loss_spread_and_errors_of_each_roun
     (row,) = [line for line in page.splitlines() if line.startswith("| PaD")]
     cells = [cell.strip() for cell in row.strip("|").split("|")]
     assert cells[1] == "5" and 0 <= float(cells[3]) <= 2 and cells[4] == "0.0" and float(cells[5]) > 0
-    assert cells[6].count("SyntaxError 5") == 3
+    assert float(cells[6]) > 0 and float(cells[7]) > float(cells[6]), "a target has more than one token"
+    assert cells[8].count("SyntaxError 5") == 3
+
+
+def test_rows_that_are_held_out_are_not_trained_on_and_their_loss_is_told_over_time(programs):
+    folder = "tiny/tiny/pad/tiny-random-half/seed1"
+    rows = read(programs, f"results/rows/{folder}/rows.jsonl")
+    course = json.loads((programs.root / f"results/models/{folder}/summary.json").read_text())
+    assert course["rows"] + course["held_out_rows"] == len(rows) and course["held_out_rows"] > 0
+    assert [step for step, _ in course["held_out_loss"]] == [0, course["steps"] // 2, course["steps"]]
 
 
 def test_a_second_run_has_nothing_to_do(programs):

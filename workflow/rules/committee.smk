@@ -54,6 +54,7 @@ rule peer_review:
     input:
         mistakes="results/committees/{task}/{committee}/{sitter}/mistakes.jsonl",
         rationales=all_rationales,
+        verdicts=gate_verdicts,
         questions=reference_questions,
         manifest="results/base_models/{asked}/manifest.json",
     output:
@@ -75,7 +76,8 @@ rule peer_review:
     params:
         reviewers=reviewers_asked,
         routing=routing,
-        review=lambda wildcards: plain(committee(wildcards).review, without={"prompt", "at_least"}),
+        grader=lambda wildcards: committee(wildcards).review.grader,
+        review=lambda wildcards: plain(committee(wildcards).review, without={"prompt", "at_least", "gate", "grader"}),
         code=code("peer_review"),
         libraries=library_versions("peer_review"),
     script:
@@ -87,6 +89,7 @@ rule review_sheet:
     input:
         mistakes="results/committees/{task}/{committee}/{sitter}/mistakes.jsonl",
         rationales=all_rationales,
+        verdicts=gate_verdicts,
     output:
         sheet="results/committees/{task}/{committee}/{sitter}/people/{person}/sheet.{form}",
         provenance="results/committees/{task}/{committee}/{sitter}/people/{person}/sheet.{form}.provenance.json",
@@ -97,6 +100,7 @@ rule review_sheet:
     params:
         reviewer=lambda wildcards: wildcards.person,
         routing=routing,
+        grader=lambda wildcards: committee(wildcards).review.grader,
         hint=lambda wildcards: committee(wildcards).review.hint,
         code=code("review_sheet"),
         libraries=library_versions("review_sheet"),
@@ -108,6 +112,7 @@ rule human_reviews:
     input:
         sheet=filled_sheet,
         rationales=all_rationales,
+        verdicts=gate_verdicts,
     output:
         reviews="results/committees/{task}/{committee}/{sitter}/people/{person}/reviews.jsonl",
         provenance="results/committees/{task}/{committee}/{sitter}/people/{person}/reviews.provenance.json",
@@ -118,6 +123,7 @@ rule human_reviews:
     params:
         reviewer=lambda wildcards: wildcards.person,
         routing=routing,
+        grader=lambda wildcards: committee(wildcards).review.grader,
         code=code("human_reviews"),
         libraries=library_versions("human_reviews"),
     script:

@@ -86,6 +86,11 @@ def reference_questions(wildcards):
     return f"results/questions/{wildcards.task}/train.jsonl" if shown else []
 
 
+def gate_verdicts(wildcards):
+    """Answer checks of the rationales, where only those with a right answer are reviewed."""
+    return f"{committee_folder(wildcards)}/verdicts.jsonl" if committee(wildcards).review.gate == "right" else []
+
+
 def readings(wildcards):
     """Teacher -> how its rationales are read; released texts have nothing before their answers."""
     who = committee(wildcards)

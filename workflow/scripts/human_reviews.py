@@ -5,14 +5,21 @@ from pathlib import Path
 from distillery.running import run_script
 
 
-def main(sheet: Path, rationales: list[Path], reviews: Path, reviewer: str, routing: dict[str, list[str]]) -> None:
+def main(
+    sheet: Path,
+    rationales: list[Path],
+    reviews: Path,
+    reviewer: str,
+    routing: dict[str, list[str]],
+    verdicts: Path | None = None,
+    grader: str = "robust",
+) -> None:
     """Write one review for each row of the sheet; all faults of the sheet are told at once."""
-    from distillery.records import read_records, write_records
-    from distillery.review.records import Taught
-    from distillery.review.routing import assignments
+    from distillery.records import write_records
+    from distillery.review.routing import read_assignments
     from distillery.review.sheets import read_sheet
 
-    todo, _ = assignments((one for path in rationales for one in read_records(path, Taught)), routing)
+    todo, _ = read_assignments(rationales, routing, verdicts, grader)
     write_records(reviews, read_sheet(sheet, todo, reviewer=reviewer))
 
 

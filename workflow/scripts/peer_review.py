@@ -20,6 +20,8 @@ def main(
     routing: dict[str, list[str]],
     review: dict[str, Any],
     questions: Path | None = None,
+    verdicts: Path | None = None,
+    grader: str = "robust",
 ) -> dict[str, Any]:
     """Write the reviews, every raw reply, and counts that add up.
 
@@ -28,6 +30,7 @@ def main(
         routing: Teacher -> all of its reviewers.
         review: The committee's section on reviews: protocol, decoding, hint, samples.
         questions: Read where the hint is the reference solution.
+        verdicts: Answer checks by `grader`; given where only rationales with a right answer are reviewed.
     """
     from collections import Counter
 
@@ -35,15 +38,15 @@ def main(
     from distillery.manifest import read_manifest
     from distillery.records import Question, read_records, write_records
     from distillery.review.asking import ask_reviewers, counts_of
-    from distillery.review.records import Mistake, Taught
-    from distillery.review.routing import assignments
+    from distillery.review.records import Mistake
+    from distillery.review.routing import read_assignments
     from distillery.sampling import Asker
     from distillery.store import CompletionStore
 
     model = read_manifest(manifest)
     asker = Asker(manifest.parent / "model", model.identity, model.architecture, CompletionStore())
     found = list(read_records(mistakes, Mistake))
-    todo, routed = assignments((one for path in rationales for one in read_records(path, Taught)), routing)
+    todo, routed = read_assignments(rationales, routing, verdicts, grader)
     hints = {one.qid: one.gold for one in found} if review["hint"] == "answer" else {}
     if questions is not None:
         hints = {one.qid: one.rationale or one.gold for one in read_records(questions, Question)}

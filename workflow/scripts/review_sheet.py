@@ -6,15 +6,22 @@ from distillery.running import run_script
 
 
 def main(
-    mistakes: Path, rationales: list[Path], sheet: Path, reviewer: str, routing: dict[str, list[str]], hint: str
+    mistakes: Path,
+    rationales: list[Path],
+    sheet: Path,
+    reviewer: str,
+    routing: dict[str, list[str]],
+    hint: str,
+    verdicts: Path | None = None,
+    grader: str = "robust",
 ) -> None:
     """Write one row for each rationale, in an order that says nothing about its author."""
     from distillery.records import read_records
-    from distillery.review.records import Mistake, Taught
-    from distillery.review.routing import assignments
+    from distillery.review.records import Mistake
+    from distillery.review.routing import read_assignments
     from distillery.review.sheets import write_sheet
 
-    todo, _ = assignments((one for path in rationales for one in read_records(path, Taught)), routing)
+    todo, _ = read_assignments(rationales, routing, verdicts, grader)
     write_sheet(todo, list(read_records(mistakes, Mistake)), sheet, reviewer=reviewer, hint=hint != "none")
 
 

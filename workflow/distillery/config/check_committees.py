@@ -101,6 +101,19 @@ def check_pairs_cell(workspace: "Workspace", setup: str, recipe: Recipe, task: s
             value=pairs.teacher,
             remedy=f"Its teachers are {', '.join(committee.names)}",
         )
+    review = committee.review
+    if (
+        pairs.reviewed
+        and review.gate == "right"
+        and (pairs.accept.gate, pairs.accept.grader) != ("right", review.grader)
+    ):
+        yield UserError(
+            f"committee {committee.committee} reviews only rationales that {review.grader} finds right",
+            file=file,
+            key=f"pairs.accept.gate of {recipe.recipe}",
+            value=pairs.accept.gate,
+            remedy=f"Set it to right with `grader: {review.grader}`, or the committee's `review.gate` to none",
+        )
     if committee.released is not None and (pairs.after is not None or pairs.round > 1):
         yield UserError(
             "a released exchange is about one exam, which another student sat",

@@ -52,6 +52,12 @@ class Reviewing(Section):
     )
     decoding: Decoding = Field(Decoding(), description="Of the critique, or of the whole reply.")
     samples: int = Field(1, ge=1, description="Reviews of each reviewer; the first counts, repeats are for the audit.")
+    gate: Literal["none", "right"] = Field(
+        "none",
+        description="right: only rationales whose final answer is right are reviewed, which saves the calls on the "
+        "others; recipes then need `pairs.accept.gate: right`.",
+    )
+    grader: Name = Field("robust", description="Whose verdict that gate asks.")
     at_least: int = Field(2, ge=1, description="Reviewers that every teacher needs, before anything is asked.")
 
     @model_validator(mode="after")
@@ -89,7 +95,7 @@ class Committee(Section):
     def _taught_or_released(self) -> "Committee":
         if bool(self.teachers) == (self.released is not None):
             raise ValueError("a committee has teachers, or a released exchange, and not both")
-        if self.released is not None and (self.reviewers or self.same_family):
+        if self.released is not None and (self.reviewers or self.same_family or self.review.gate != "none"):
             raise ValueError("the reviews of a released exchange are done; only people may add some")
         names = [*self.names, *self.reviewers, *self.people]
         if len(set(names)) < len(names):

@@ -8,12 +8,13 @@ prefer text of their own family (arXiv 2404.13076). The order of the reviewers i
 """
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import NamedTuple
 
 from distillery.errors import UserError, UserErrors
-from distillery.records import Completion
-from distillery.review.records import is_null
+from distillery.records import Completion, Outcome, read_records
+from distillery.review.records import Taught, TaughtVerdict, is_null
 
 
 class Assignment(NamedTuple):
@@ -76,22 +77,25 @@ def routes(
 
 
 def assignments(
-    rationales: Iterable[Completion], routing: Mapping[str, Sequence[str]]
+    rationales: Iterable[Completion],
+    routing: Mapping[str, Sequence[str]],
+    passed: Collection[tuple[str, str]] | None = None,
 ) -> tuple[list[Assignment], dict[str, int]]:
     """Every review to be done, in a stable order, and how many rationales need none.
 
     Args:
         rationales: Completions whose `sampler` is the author.
         routing: As `routes` gives it.
+        passed: (question, completion) ids of the rationales that an answer check in front lets through; None: all.
 
     Returns:
         Assignments by question, author (in the routing's order), sample and reviewer; and counts: `rationales` is
-        `reviewed` + `null`. A null rationale is never reviewed.
+        `reviewed` + `null` + `stopped` (by the answer check). A null rationale is never reviewed.
 
     Raises:
         UserError: An author has no route.
     """
-    counts = Counter({"rationales": 0, "reviewed": 0, "null": 0, "reviews": 0})
+    counts = Counter({"rationales": 0, "reviewed": 0, "null": 0, "stopped": 0, "reviews": 0})
     place = {author: number for number, author in enumerate(routing)}
     todo = []
     given = list(rationales)
@@ -108,10 +112,35 @@ def assignments(
         if is_null(one):
             counts["null"] += 1
             continue
+        if passed is not None and (one.qid, one.completion_id) not in passed:
+            counts["stopped"] += 1
+            continue
         counts["reviewed"] += 1
         todo += [Assignment(one.qid, one.sampler, reviewer, one) for reviewer in routing[one.sampler]]
     counts["reviews"] = len(todo)
     return todo, dict(counts)
+
+
+def read_assignments(
+    rationales: Iterable[Path],
+    routing: Mapping[str, Sequence[str]],
+    verdicts: Path | None = None,
+    grader: str = "robust",
+) -> tuple[list[Assignment], dict[str, int]]:
+    """The same, of rationales in files.
+
+    Args:
+        verdicts: Answer checks of them, where a gate stands in front of the reviews: only right ones pass.
+        grader: Whose verdict that gate asks.
+    """
+    passed = None
+    if verdicts is not None:
+        passed = {
+            (one.qid, one.completion_id)
+            for one in read_records(verdicts, TaughtVerdict)
+            if one.grader == grader and one.outcome == Outcome.RIGHT
+        }
+    return assignments((one for path in rationales for one in read_records(path, Taught)), routing, passed)
 
 
 def _wrong_pair(pair: tuple[str, str], teachers: Mapping[str, str], panel: Mapping[str, str]) -> UserError | None:

@@ -169,7 +169,7 @@ def train_model(
     if trainer.is_world_process_zero():
         _publish(trainer, base, out, train, use_cache)
     trainer.accelerator.wait_for_everyone()
-    summary = summarise(trainer, units, order, seconds, resume, len(held_out))
+    summary = summarise(trainer, units, order, seconds, resume, held_out)
     del trainer, model, teacher
     gc.collect()
     logger.info("%s: loss %.3f, %.0f target tokens/s", out, summary.final_loss, summary.target_tokens_per_second)

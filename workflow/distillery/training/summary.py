@@ -1,7 +1,10 @@
 """The summary of a training: updates, tokens, seconds, and the course of its losses."""
 
+from collections.abc import Sequence
+
 from pydantic import BaseModel, ConfigDict
 
+from distillery.tokenise import Example
 from distillery.training.batches import EpochOrder
 from distillery.training.checkpoints import Checkpoint
 from distillery.training.held_out import HELD_OUT_LOSS
@@ -32,6 +35,8 @@ class TrainSummary(BaseModel):
     loss_history: list[tuple[int, float]]
     """Last step of a stretch, and the mean loss over it."""
     held_out_rows: int
+    held_out_tokens: int
+    """Target tokens of these rows."""
     held_out_loss: list[tuple[int, float]]
     """Update, and mean loss on the rows held out, in nats per target token; empty where none are."""
     resumed_from: int | None
@@ -44,7 +49,7 @@ def summarise(
     order: EpochOrder,
     seconds: float,
     resume: Checkpoint | None,
-    held_out: int,
+    held_out: Sequence[Example],
 ) -> TrainSummary:
     """What a finished training did."""
     steps = trainer.state.global_step
@@ -62,7 +67,8 @@ def summarise(
         target_tokens_per_second=round(target_tokens / max(seconds, 1e-9), 1),
         final_loss=sum(tail) / len(tail),
         loss_history=_thinned(losses),
-        held_out_rows=held_out,
+        held_out_rows=len(held_out),
+        held_out_tokens=sum(len(example.target_ids) for example in held_out),
         held_out_loss=[
             (entry["step"], entry[HELD_OUT_LOSS]) for entry in trainer.state.log_history if HELD_OUT_LOSS in entry
         ],
