@@ -7,6 +7,8 @@ process lives, and the next program is judged right.
 
 import os
 import signal
+import subprocess
+import sys
 import time
 import uuid
 from pathlib import Path
@@ -521,3 +523,22 @@ def test_programs_of_root_run_as_nobody_even_without_namespaces(tag):
 
 def test_every_case_of_the_specification_is_here():
     assert {case.number for case in CASES.values()} == set(range(1, 26))
+
+
+def test_an_ordinary_user_has_the_same_walls():
+    """Root gives up its rights and runs the telling cases again; for anybody else all tests above have shown it."""
+    if os.geteuid() != 0:
+        pytest.skip("not root: the tests above ran as an ordinary user")
+    ordinary = ["unshare", "--user", "--map-user=1000", "--map-group=1000"]
+    rights = subprocess.run([*ordinary, "grep", "CapEff", "/proc/self/status"], capture_output=True, text=True)
+    if rights.returncode != 0:
+        pytest.skip(f"no user namespaces on this machine: {rights.stderr}")
+    assert int(rights.stdout.split()[1], 16) == 0
+    cases = "files or network or signals or bombs or daemon or forged or crashing"
+    ran = subprocess.run(
+        [*ordinary, sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", __file__,
+         "-k", f"(without_the_gate or without_namespaces) and ({cases})"],
+        capture_output=True, text=True, cwd=Path(__file__).parents[2],
+    )  # fmt: skip
+    assert ran.returncode == 0 and " passed" in ran.stdout, ran.stdout + ran.stderr
+    assert "failed" not in ran.stdout.splitlines()[-1]
