@@ -14,7 +14,7 @@ import yaml
 
 REPOSITORY = Path(__file__).parents[2]
 TINY = Path(__file__).parent / "tiny"
-DRAWN = r"distillery\.(?:sample|consult|peer_review): .* from the store, (\d+) drawn"
+DRAWN = r"distillery\.sampling: .* from the store, (\d+) drawn"
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,6 @@ that is no number. The gold answer plays no part. The first version that runs is
 Source: PaD specification, section 3.3; number of rounds and wording are ours, the paper's are not known.
 """
 
-import logging
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -18,8 +17,6 @@ from distillery.prompts import REPAIR_FIELDS, Renderer
 from distillery.records import Completion, Draft, Question
 from distillery.requests import Request
 from distillery.sampling import Asker
-
-logger = logging.getLogger("distillery.refinement")
 
 NO_PROGRAM = "SyntaxError: there is no program `solution()`"
 LONGEST_TEXT = 2000
