@@ -190,8 +190,7 @@ def requests_for(
     """Question and sample index of every completion, and what is asked for it (the first call of two)."""
     prompt = Prompt.model_validate(spec["prompt"])
     renderer = Renderer(prompt, exemplars)
-    # An endpoint applies its model's template itself.
-    wrap = chat_wrapper(folder) if prompt.chat and not (folder / "api.json").exists() else str
+    wrap = wrapper(prompt, folder)
     rows = [(question, index) for question in questions for index in range(spec["samples"])]
     inputs = {
         (question.qid, block): wrap(renderer.input(question.question, block))
@@ -216,7 +215,12 @@ def summarise(completions: Sequence[Completion]) -> dict[str, Any]:
     }
 
 
-def chat_wrapper(folder: Path) -> Callable[[str], str]:
+def wrapper(prompt: Prompt, folder: Path) -> Callable[[str], str]:
+    """What turns a rendered prompt into model input: the chat template, which an endpoint applies itself."""
+    return _chat_wrapper(folder) if prompt.chat and not (folder / "api.json").exists() else str
+
+
+def _chat_wrapper(folder: Path) -> Callable[[str], str]:
     """Wrap a user message in the model's own chat template, up to where the assistant speaks."""
     from transformers import AutoTokenizer
 
