@@ -7,10 +7,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from distillery.config.review import Exam
+from distillery.config.routing import routes
 from distillery.errors import UserError
 from distillery.records import Completion, Outcome, Question, Verdict
 from distillery.review.exam import find_mistakes
-from distillery.review.routing import assignments, routes
+from distillery.review.routing import assignments
 
 NAMES = ["anna", "bert", "cleo", "dora", "emil"]
 panels = st.dictionaries(st.sampled_from(NAMES), st.sampled_from(["x", "y", "z"]), min_size=2)
