@@ -1,10 +1,13 @@
 """What several unit tests start from."""
 
+import shutil
 from pathlib import Path
 
 import pytest
 
 from distillery.job import Job
+
+REPOSITORY = Path(__file__).parents[2]
 
 
 @pytest.fixture
@@ -18,3 +21,9 @@ def job(tmp_path, monkeypatch):
         outputs={"result": Path("out/result.txt"), "provenance": Path("out/provenance.json")},
         params={"factor": 2, "code": "abc", "libraries": {}},
     )
+
+
+@pytest.fixture
+def config(tmp_path):
+    """A copy of the shipped declarative files, to be changed."""
+    return shutil.copytree(REPOSITORY / "config", tmp_path / "config")
