@@ -14,7 +14,7 @@ from distillery.errors import UserError
 from distillery.judging import Reading
 from distillery.prompts import Renderer
 from distillery.records import Completion, Outcome, Question
-from distillery.replay import fine_tune_cot_completions, fine_tune_cot_questions
+from distillery.replay.fine_tune_cot import fine_tune_cot_completions, fine_tune_cot_questions
 from distillery.rows import Sampled, compose
 from distillery.tasks.gold import random_guess
 from distillery.tasks.questions import build_task

@@ -13,15 +13,17 @@ import pytest
 
 from distillery.config.prompt import Prompt
 from distillery.config.review import AcceptanceRule
+from distillery.config.routing import routes
 from distillery.errors import UserError
 from distillery.prompts import Renderer
 from distillery.records import Outcome, Verdict
-from distillery.replay_mapd import TEACHERS, Exchange, mapd_exchange, mapd_mistakes
+from distillery.replay.exchange import Exchange
+from distillery.replay.mapd import TEACHERS, mapd_exchange, mapd_mistakes
 from distillery.review.acceptance import decide, size_matched
 from distillery.review.audit import audit, audit_markdown
 from distillery.review.pairs import pair_rows
 from distillery.review.records import Decision
-from distillery.review.routing import assignments, routes
+from distillery.review.routing import assignments
 
 ROOT = "replay/mapd"
 pytestmark = pytest.mark.golden

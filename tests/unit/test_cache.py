@@ -17,15 +17,9 @@ WEIGHTS = b"weights" * 1000
 
 
 @pytest.fixture
-def job(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    Path("in.txt").write_text("2")
-    return Job(
-        stage="make",
-        inputs={"number": Path("in.txt")},
-        outputs={"folder": Path("out/model"), "result": Path("out/r.txt"), "provenance": Path("out/provenance.json")},
-        params={"factor": 2, "code": "abc", "libraries": {}},
-    )
+def job(job):
+    """The job of the other tests, with a folder of weights among its outputs."""
+    return replace(job, outputs={"folder": Path("out/model"), **job.outputs})
 
 
 class Maker:

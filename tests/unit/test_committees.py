@@ -1,6 +1,5 @@
 """Committees and the recipes that they teach: what is declared fits, who sits which exam, what tables must say."""
 
-import shutil
 from pathlib import Path
 
 import pytest
@@ -15,13 +14,6 @@ from distillery.training.units import count_units
 
 REPOSITORY = Path(__file__).parents[2]
 COMMITTEE = "committees/miniature.yaml"
-
-
-@pytest.fixture
-def config(tmp_path):
-    """A copy of the shipped declarative files."""
-    shutil.copytree(REPOSITORY / "config", tmp_path / "config")
-    return tmp_path / "config"
 
 
 def edit(config: Path, file: str, change) -> None:

@@ -1,6 +1,5 @@
 """What is declared is checked before anything runs, and a fault is told with file, key, value and remedy."""
 
-import shutil
 from pathlib import Path
 
 import pytest
@@ -11,13 +10,6 @@ from distillery.config.load import load_workspace
 from distillery.errors import UserError
 
 REPOSITORY = Path(__file__).parents[2]
-
-
-@pytest.fixture
-def config(tmp_path):
-    """A copy of the shipped declarative files."""
-    shutil.copytree(REPOSITORY / "config", tmp_path / "config")
-    return tmp_path / "config"
 
 
 def edit(path: Path, key: str, value: object) -> None:

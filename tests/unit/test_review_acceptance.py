@@ -9,13 +9,14 @@ from hypothesis import strategies as st
 
 from distillery.config.prompt import Prompt
 from distillery.config.review import AcceptanceRule
+from distillery.config.routing import routes
 from distillery.errors import UserError
 from distillery.prompts import Renderer
 from distillery.records import Completion, Verdict
 from distillery.review.acceptance import decide, size_matched
 from distillery.review.pairs import pair_rows
 from distillery.review.records import Decision, Mistake, Review
-from distillery.review.routing import assignments, routes
+from distillery.review.routing import assignments
 from distillery.review.scores import parse_score, review_of
 
 ACCEPTED, REJECTED, UNDECIDED = Decision.ACCEPTED, Decision.REJECTED, Decision.UNDECIDED

@@ -8,12 +8,13 @@ from distillery import sampling
 from distillery.backends import Generated
 from distillery.choices import decode, encode
 from distillery.config.review import AcceptanceRule
+from distillery.config.routing import routes
 from distillery.records import Verdict
 from distillery.requests import STORE_FORMAT, Request, Series
 from distillery.review.acceptance import decide
 from distillery.review.asking import SCORES, ask_reviewers, ask_teachers
 from distillery.review.records import Decision, Mistake, Taught
-from distillery.review.routing import assignments, routes
+from distillery.review.routing import assignments
 from distillery.review.sweep import sweep_thresholds
 from distillery.sampling import Asker
 from distillery.store import CompletionStore

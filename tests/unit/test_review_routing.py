@@ -7,11 +7,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from distillery.config.review import Exam
+from distillery.config.routing import routes
 from distillery.errors import UserError
 from distillery.records import Completion, Outcome, Question, Verdict, write_records
 from distillery.review.exam import find_mistakes
 from distillery.review.records import Taught, TaughtVerdict
-from distillery.review.routing import assignments, read_assignments, routes
+from distillery.review.routing import assignments, read_assignments
 
 NAMES = ["anna", "bert", "cleo", "dora", "emil"]
 panels = st.dictionaries(st.sampled_from(NAMES), st.sampled_from(["x", "y", "z"]), min_size=2)

@@ -8,7 +8,7 @@ import pytest
 from distillery.config.review import AcceptanceRule
 from distillery.errors import UserError
 from distillery.records import Completion, Verdict, read_records, write_records
-from distillery.replay_mapd import mapd_exchange, mapd_mistakes
+from distillery.replay.mapd import mapd_exchange, mapd_mistakes
 from distillery.review.acceptance import decide
 from distillery.review.audit import audit, audit_markdown, weighted_kappa, write_audit
 from distillery.review.records import Mistake, Review

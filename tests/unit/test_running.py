@@ -14,18 +14,6 @@ from distillery.job import Job, job_of_record
 from distillery.running import run
 
 
-@pytest.fixture
-def job(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    Path("in.txt").write_text("2")
-    return Job(
-        stage="double",
-        inputs={"number": Path("in.txt")},
-        outputs={"result": Path("out/result.txt"), "provenance": Path("out/provenance.json")},
-        params={"factor": 2, "code": "abc", "libraries": {}},
-    )
-
-
 def double(number: Path, result: Path, factor: int) -> None:
     with atomic_open(result) as out:
         out.write(str(factor * int(number.read_text())))

@@ -1,8 +1,5 @@
 """Scoring joins by question id, counts every verdict, and says how sure the accuracy is."""
 
-import subprocess
-import sys
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -14,6 +11,8 @@ from distillery.intervals import difference_interval, pooled_interval, wilson
 from distillery.judging import Reading
 from distillery.records import Completion, Outcome, Question
 from distillery.scoring import score, summarise
+
+from .imports import loaded
 
 READING = Reading(delimiter="-->")
 GRADERS = DEFAULT_GRADERS["number"]
@@ -93,11 +92,7 @@ def test_tokens_are_averaged_and_cut_off_completions_counted_whatever_their_verd
 
 
 def test_importing_the_scorer_loads_neither_numpy_nor_pandas():
-    check = "import sys, distillery.scoring; print({'numpy', 'pandas', 'altair', 'scipy'} & sys.modules.keys())"
-    printed = subprocess.run(
-        [sys.executable, "-c", check], env={"PYTHONPATH": "workflow"}, capture_output=True, text=True
-    )
-    assert printed.stdout.strip() == "set()", printed.stderr
+    assert loaded("distillery.scoring", "numpy", "pandas", "altair", "scipy") == []
 
 
 @given(asked=st.integers(1, 2000), share=st.floats(0, 1))

@@ -1,8 +1,6 @@
 """A table pools its cells, keeps the experiment's order, and prints the same bytes for the same numbers."""
 
 import csv
-import subprocess
-import sys
 from html.parser import HTMLParser
 
 import pytest
@@ -15,6 +13,8 @@ from distillery.records import GradedPrediction, Outcome, write_records
 from distillery.scoring import summarise
 from distillery.table_writers import columns, write_csv, write_html, write_markdown
 from distillery.tables import Cell, build_table
+
+from .imports import loaded
 
 FIELDS = {"setup": "mini", "students": ["small"], "arms": [{"recipe": "cot"}]}
 
@@ -247,8 +247,4 @@ def test_a_figure_over_a_setting_needs_a_sweep_of_it(cell):
 
 
 def test_building_a_table_loads_no_plotting_library():
-    check = "import sys, distillery.table_writers; print({'pandas', 'altair', 'vl_convert'} & sys.modules.keys())"
-    printed = subprocess.run(
-        [sys.executable, "-c", check], env={"PYTHONPATH": "workflow"}, capture_output=True, text=True
-    )
-    assert printed.stdout.strip() == "set()", printed.stderr
+    assert loaded("distillery.table_writers", "pandas", "altair", "vl_convert") == []

@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,7 +15,7 @@ import yaml
 
 REPOSITORY = Path(__file__).parents[2]
 TINY = Path(__file__).parent / "tiny"
-DRAWN = r"distillery\.(?:sample|consult|peer_review): .* from the store, (\d+) drawn"
+DRAWN = r"distillery\.sampling: .* from the store, (\d+) drawn"
 
 
 @dataclass(frozen=True)
@@ -74,6 +75,18 @@ class Project:
         text = path.read_text(encoding="utf-8")
         assert old in text, f"{file} does not hold {old!r}"
         path.write_text(text.replace(old, new), encoding="utf-8")
+
+    def append(self, file: str, text: str) -> None:
+        """Write a text behind what is in a file."""
+        with open(self.root / file, "a", encoding="utf-8") as out:
+            out.write(text)
+
+    def change_yaml(self, file: str, change: Callable[[dict], object]) -> None:
+        """Apply `change` to the content of a YAML file."""
+        path = self.root / file
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        change(content)
+        path.write_text(yaml.safe_dump(content, sort_keys=False), encoding="utf-8")
 
     def moved(self, root: Path) -> "Project":
         """The same project at another place."""

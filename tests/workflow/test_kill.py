@@ -14,7 +14,6 @@ import time
 from pathlib import Path
 
 import pytest
-import yaml
 
 pytestmark = [pytest.mark.e2e, pytest.mark.kill]
 
@@ -134,10 +133,7 @@ def test_sampling_killed_at_random_moments_ends_with_the_same_records_and_pays_o
 
 
 def test_training_killed_at_random_moments_ends_with_the_same_weights(finished):
-    settings = finished.root / "config/setups.yaml"
-    setups = yaml.safe_load(settings.read_text())
-    setups["tiny"]["train"]["epochs"] = 160
-    settings.write_text(yaml.safe_dump(setups))
+    finished.change_yaml("config/setups.yaml", lambda setups: setups["tiny"]["train"].update(epochs=160))
     folder = finished.root / "results/models/tiny/tiny/fine-tune-cot/tiny-random-half/seed1"
     finished.run(str((folder / "manifest.json").relative_to(finished.root)))
     undisturbed = json.loads((folder / "manifest.json").read_text())

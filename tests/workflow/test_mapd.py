@@ -6,14 +6,10 @@
 
 import csv
 import json
-import os
-from collections.abc import Callable
-from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any
 
 import pytest
-import yaml
+
+from .contract import Change, documented, markdown, no_change, replace, settings, told
 
 pytestmark = pytest.mark.e2e
 
@@ -21,13 +17,6 @@ WHO = "tiny/tiny/{recipe}/tiny-random-half/seed1"
 ROWS = f"results/rows/{WHO}/rows.jsonl"
 LESSON = "results/committees/tiny/tiny/tiny-random-half"
 COMMITTEE = "config/committees/tiny.yaml"
-
-
-def change_yaml(project, file: str, change: Callable[[dict], object]) -> None:
-    path = project.root / file
-    content = yaml.safe_load(path.read_text())
-    change(content)
-    path.write_text(yaml.safe_dump(content, sort_keys=False))
 
 
 def written(project) -> set[str]:
@@ -77,8 +66,7 @@ def test_every_score_is_one_of_five_with_probabilities_and_nobody_reviews_itself
 
 
 def test_thresholds_aggregations_and_arms_are_swept_without_one_new_call(finished_mapd):
-    change_yaml(
-        finished_mapd,
+    finished_mapd.change_yaml(
         "config/experiments/tiny_mapd.yaml",
         lambda file: file["arms"].extend(
             [
@@ -103,8 +91,7 @@ def test_thresholds_aggregations_and_arms_are_swept_without_one_new_call(finishe
 
 def test_a_fourth_teacher_draws_its_own_calls_and_reviews_of_it_and_no_other(finished_mapd):
     before = written(finished_mapd)
-    change_yaml(
-        finished_mapd,
+    finished_mapd.change_yaml(
         COMMITTEE,
         lambda file: file["teachers"].update(
             four={
@@ -134,7 +121,7 @@ def test_a_person_reviews_by_sheet_under_their_own_name_and_a_bad_sheet_is_told_
             lines.writeheader()
             lines.writerows({**row, "score": score} for row, score in zip(rows, scores, strict=True))
 
-    change_yaml(finished_mapd, COMMITTEE, lambda file: file["people"]["anna"].update(sheet="anna-{task}.csv"))
+    finished_mapd.change_yaml(COMMITTEE, lambda file: file["people"]["anna"].update(sheet="anna-{task}.csv"))
     hand_in(["9"] + ["5"] * (len(rows) - 1))
     refused = finished_mapd.snakemake("--cores", "1", ROWS.format(recipe="mapd"), check=False)
     assert refused.returncode != 0 and "anna-tiny.csv: line 2, score = '9'" in refused.stdout
@@ -152,8 +139,7 @@ def test_garbage_collection_keeps_what_teachers_and_reviewers_wrote(finished_map
 
 
 def test_rounds_are_a_sweep_in_which_each_student_sits_the_next_exam(finished_mapd):
-    change_yaml(
-        finished_mapd,
+    finished_mapd.change_yaml(
         "config/experiments/tiny_mapd.yaml",
         lambda file: file["arms"].append({"recipe": "mapd", "sweep": {"pairs.round": [2]}}),
     )
@@ -164,42 +150,15 @@ def test_rounds_are_a_sweep_in_which_each_student_sits_the_next_exam(finished_ma
     assert planned == {**trained, **exam, **asked}
 
 
-def replace(file: str, old: str, new: str) -> Callable[[Any], None]:
-    return lambda project: project.edit(file, old, new)
-
-
-def set_of(file: str, *path: str, value: Any) -> Callable[[Any], None]:
-    def change(project) -> None:
-        def inner(content: dict) -> None:
-            for key in path[:-1]:
-                content = content.setdefault(key, {})
-            content[path[-1]] = value
-
-        change_yaml(project, file, inner)
-
-    return change
-
-
-@dataclass(frozen=True)
-class Change:
-    """A row of the contract, as in test_staleness."""
-
-    what: str
-    make: Callable[[Any], None]
-    planned: dict[str, int] = field(default_factory=dict)
-    computed: dict[str, int] | None = None
-    """Up to the rows; None: only planned here."""
-
-
 BELOW_ROWS = {"train_student": 1, "predict": 1, "score": 1, "tables": 1, "all": 1}
 BELOW_REVIEWS = {"compose_pairs": 1, "audit": 1, **BELOW_ROWS}
 BELOW_TEACHERS = {"verify_rationales": 1, "peer_review": 2, **BELOW_REVIEWS}
 
 CHANGES = [
-    Change("nothing", lambda project: None),
+    Change("nothing", no_change),
     Change(
         "acceptance: threshold, strictness, aggregation",
-        set_of("config/setups.yaml", "tiny", "recipes", "mapd", "pairs", "accept", "threshold", value=0.5),
+        settings("config/setups.yaml", "tiny.recipes.mapd.pairs.accept.threshold", 0.5),
         {**BELOW_REVIEWS},
         {"compose_pairs": 1},
     ),
@@ -212,22 +171,22 @@ CHANGES = [
     ),
     Change(
         "one reviewer's prompt",
-        set_of(COMMITTEE, "teachers", "three", "review", value="review-terse"),
+        settings(COMMITTEE, "teachers.three.review", "review-terse"),
         {"peer_review": 1, **BELOW_REVIEWS},
     ),
     Change(
         "a reviewers' setting",
-        set_of(COMMITTEE, "review", "decoding", "max_new_tokens", value=9),
+        settings(COMMITTEE, "review.decoding.max_new_tokens", 9),
         {"peer_review": 2, **BELOW_REVIEWS},
     ),
     Change(
         "one teacher's feedback decoding",
-        set_of(COMMITTEE, "teachers", "three", "feedback_decoding", value={"max_new_tokens": 9}),
+        settings(COMMITTEE, "teachers.three.feedback_decoding", {"max_new_tokens": 9}),
         {"consult": 1, **BELOW_TEACHERS},
     ),
     Change(
         "which mistakes count",
-        set_of(COMMITTEE, "exam", "limit", value=3),
+        settings(COMMITTEE, "exam.limit", 3),
         {"mistakes": 1, "consult": 2, **BELOW_TEACHERS},
     ),
     Change(
@@ -247,23 +206,6 @@ def test_a_change_plans_exactly_what_it_must_and_decisions_ask_no_model(finished
         assert (ran.computed, ran.drawn) == (change.computed, 0)
 
 
-DOCUMENT = Path(__file__).parents[2] / "docs" / "staleness.md"
-
-
-def table() -> str:
-    """The contract as a Markdown table, from the changes above."""
-    lines = ["| change | planned by Snakemake |", "|---|---|"]
-    for change in CHANGES:
-        told = [f"{stage} {count}" if count > 1 else stage for stage, count in change.planned.items() if stage != "all"]
-        lines.append(f"| {change.what} | {', '.join(told) or 'nothing'} |")
-    return "\n".join(lines)
-
-
 def test_the_document_shows_the_contract_that_is_tested():
-    text = DOCUMENT.read_text()
-    start, end = "<!-- MAPD -->\n", "\n<!-- end of MAPD -->"
-    if os.environ.get("UPDATE_STALENESS"):
-        before, rest = text.split(start)
-        text = before + start + table() + end + rest.split(end)[1]
-        DOCUMENT.write_text(text)
-    assert text.split(start)[1].split(end)[0] == table()
+    table = markdown(["change", "planned by Snakemake"], [(one.what, told(one.planned)) for one in CHANGES])
+    assert documented("MAPD", table) == table

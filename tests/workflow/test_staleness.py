@@ -5,22 +5,16 @@ was asked for. docs/staleness.md shows the same table: `UPDATE_STALENESS=1 pytes
 """
 
 import json
-import os
-from collections.abc import Callable
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
+
+from .contract import Change, append, documented, markdown, no_change, replace, settings, told
 
 pytestmark = pytest.mark.e2e
 
 TEACHER = "results/verdicts/tiny/train/tiny-few-shot/verdicts.jsonl"
-
-
-def no_change(project: Any) -> None:
-    """Leave everything as it is."""
 
 
 def touch_everything(project: Any) -> None:
@@ -36,56 +30,15 @@ def remarks(project: Any) -> None:
     (project.root / "README.md").write_text("Another text\n")
 
 
-def replace(file: str, old: str, new: str) -> Callable[[Any], None]:
-    return lambda project: project.edit(file, old, new)
-
-
-def append(file: str, text: str) -> Callable[[Any], None]:
-    def edit(project: Any) -> None:
-        path = project.root / file
-        path.write_text(path.read_text() + text)
-
-    return edit
-
-
 def unrelated_module(project: Any) -> None:
     (project.root / "workflow/distillery/unrelated.py").write_text("VALUE = 1\n")
-    append("workflow/distillery/cli/__init__.py", "\nSPARE = 1\n")(project)
-
-
-def settings(file: str, path: str, value: object) -> Callable[[Any], None]:
-    """Set one value of a YAML file, by dotted path."""
-
-    def edit(project: Any) -> None:
-        target = project.root / file
-        content = yaml.safe_load(target.read_text())
-        *parents, last = path.split(".")
-        section = content
-        for name in parents:
-            section = section.setdefault(name, {})
-        section[last] = value
-        target.write_text(yaml.safe_dump(content, sort_keys=False))
-
-    return edit
+    project.append("workflow/distillery/cli/__init__.py", "\nSPARE = 1\n")
 
 
 def another_arm(project: Any) -> None:
     project.edit(
         "config/experiments/tiny.yaml", "  - {recipe: mentor-kd}", "  - {recipe: mentor-kd}\n  - {recipe: fine-tune}"
     )
-
-
-@dataclass(frozen=True)
-class Change:
-    """A row of the contract."""
-
-    what: str
-    make: Callable[[Any], None]
-    planned: dict[str, int] = field(default_factory=dict)
-    computed: dict[str, int] = field(default_factory=dict)
-    drawn: int = 0
-    target: str | None = None
-    """Run only up to here, to keep the test short; the plan is always that of the whole table."""
 
 
 BELOW_TRAINING = {"predict": 2, "score": 2, "tables": 1, "all": 1}
@@ -100,10 +53,10 @@ BELOW_VERDICTS = {
 SAMPLER_CHANGED = {"sample_teacher": 1, "verify": 1, **BELOW_VERDICTS}
 
 CHANGES = [
-    Change("nothing", no_change),
-    Change("every file touched", touch_everything),
-    Change("comments and docstrings everywhere, README", remarks),
-    Change("an unrelated module", unrelated_module),
+    Change("nothing", no_change, computed={}),
+    Change("every file touched", touch_everything, computed={}),
+    Change("comments and docstrings everywhere, README", remarks, computed={}),
+    Change("an unrelated module", unrelated_module, computed={}),
     Change(
         "samples per question 2 → 4",
         replace("config/samplers/tiny-few-shot.yaml", "samples: 2", "samples: 4"),
@@ -225,7 +178,7 @@ def test_a_change_plans_and_computes_exactly_what_it_must(finished, change):
 
 def test_a_grader_that_leaves_the_verdicts_as_they_were_trains_and_samples_nothing(finished):
     """Early cut-off: the row of the contract, with the stages behind verification named."""
-    append("workflow/distillery/answers.py", "\nSPARE = 1\n")(finished)
+    finished.append("workflow/distillery/answers.py", "\nSPARE = 1\n")
     ran = finished.run()
     assert not {"train", "sample", "compose", "tables"} & set(ran.computed)
     assert ran.restored == {"compose": 3, "sample": 3, "tables": 1, "train": 3}
@@ -286,28 +239,12 @@ def test_the_gold_answer_of_one_question_asks_no_model(finished):
     assert again.drawn == 0 and "loading" not in again.output
 
 
-DOCUMENT = Path(__file__).parents[2] / "docs" / "staleness.md"
-
-
-def rows() -> str:
-    """The contract as a Markdown table, from the changes above."""
-
-    def told(counts: dict[str, int]) -> str:
-        found = {stage: count for stage, count in counts.items() if stage != "all"}
-        return ", ".join(f"{stage} {count}" if count > 1 else stage for stage, count in found.items()) or "nothing"
-
-    lines = ["| change | planned by Snakemake | computed | samples drawn |", "|---|---|---|---|"]
-    for change in CHANGES:
-        until = f" (run up to the {Path(change.target).parts[1]})" if change.target else ""
-        lines.append(f"| {change.what} | {told(change.planned)} | {told(change.computed)}{until} | {change.drawn} |")
-    return "\n".join(lines)
-
-
 def test_the_document_shows_the_contract_that_is_tested():
-    text = DOCUMENT.read_text()
-    start, end = "<!-- contract -->\n", "\n<!-- end of contract -->"
-    if os.environ.get("UPDATE_STALENESS"):
-        before, rest = text.split(start)
-        text = before + start + rows() + end + rest.split(end)[1]
-        DOCUMENT.write_text(text)
-    assert text.split(start)[1].split(end)[0] == rows()
+    def until(change: Change) -> str:
+        return f" (run up to the {Path(change.target).parts[1]})" if change.target else ""
+
+    table = markdown(
+        ["change", "planned by Snakemake", "computed", "samples drawn"],
+        [(one.what, told(one.planned), told(one.computed) + until(one), one.drawn) for one in CHANGES],
+    )
+    assert documented("contract", table) == table

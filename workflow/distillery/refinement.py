@@ -6,7 +6,6 @@ that is no number. The gold answer plays no part. The first version that runs is
 Source: PaD specification, section 3.3; number of rounds and wording are ours, the paper's are not known.
 """
 
-import logging
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -17,9 +16,7 @@ from distillery.programs.run import run_programs
 from distillery.prompts import REPAIR_FIELDS, Renderer
 from distillery.records import Completion, Draft, Question
 from distillery.requests import Request
-from distillery.sampling import Asker
-
-logger = logging.getLogger("distillery.refinement")
+from distillery.sampling import Asker, wrapper
 
 NO_PROGRAM = "SyntaxError: there is no program `solution()`"
 LONGEST_TEXT = 2000
@@ -44,6 +41,7 @@ def refine(
     """
     prompt = Prompt.model_validate(spec["prompt"])
     renderer = Renderer(prompt, exemplars, REPAIR_FIELDS)
+    wrap = wrapper(prompt, asker.folder)
     text_of = {question.qid: question.question for question in questions}
     current = {one.qid: one for one in completions}
     open_ones = sorted(current)
@@ -61,7 +59,7 @@ def refine(
         if not failed or number == spec["rounds"]:
             break
         requests = [
-            Request(renderer.input(text_of[qid], program=shown, feedback=feedback), 0, not prompt.chat)
+            Request(wrap(renderer.input(text_of[qid], program=shown, feedback=feedback)), 0, not prompt.chat)
             for qid, shown, feedback in failed
         ]
         answers = asker.ask(requests, spec["decoding"], prompt.stop, f"repairs, round {number + 1}")

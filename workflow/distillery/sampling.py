@@ -17,6 +17,7 @@ from tqdm import tqdm
 from distillery.backends import Asked, Backend, open_backend
 from distillery.budget import Budget, price_of
 from distillery.config.prompt import Prompt
+from distillery.manifest import read_manifest
 from distillery.prompts import Renderer
 from distillery.records import Completion, Question
 from distillery.requests import Request, Series, seed_of
@@ -32,14 +33,25 @@ class Asker:
         folder: Model folder, loaded at the first request that the store cannot answer.
         identity: Identity of its weights, as in the manifest.
         architecture: `causal` or `encoder-decoder`.
+        parameters: Of the model, for estimates of what the next job costs; 0 where they are not known.
     """
 
-    def __init__(self, folder: Path, identity: str, architecture: str, store: CompletionStore) -> None:
+    def __init__(
+        self, folder: Path, identity: str, architecture: str, store: CompletionStore, parameters: int = 0
+    ) -> None:
         self.folder, self.identity, self.architecture, self.store = folder, identity, architecture, store
+        self.parameters = parameters
         self.budget = Budget.from_environment()
         self.asked = self.drawn = self.tokens = 0
         self.seconds = 0.0
         self._backend: Backend | None = None
+
+    @classmethod
+    def of(cls, manifest: Path) -> "Asker":
+        """An asker of the model whose manifest this is, with the store that the environment names."""
+        model = read_manifest(manifest)
+        folder = manifest.parent / "model"
+        return cls(folder, model.identity, model.architecture, CompletionStore(), model.parameters)
 
     def ask(
         self,
@@ -104,14 +116,23 @@ class Asker:
             raise RuntimeError(f"{what}: the backend gave {len(drawn)} completions for {len(missing)} requests")
         return drawn
 
-    @property
-    def work(self) -> dict[str, Any]:
-        """What sampling has cost, as plain counts."""
+    def report(self) -> dict[str, Any]:
+        """What asking has cost: logged, and as plain counts for the provenance record."""
+        logger.info(
+            "%d requests: %d from the store, %d drawn, %d tokens in %.0f s (%.0f tokens/s)",
+            self.asked,
+            self.asked - self.drawn,
+            self.drawn,
+            self.tokens,
+            self.seconds,
+            self.tokens / self.seconds if self.seconds else 0,
+        )
         return {
             "asked": self.asked,
             "drawn": self.drawn,
             "completion_tokens": self.tokens,
             "seconds": round(self.seconds, 2),
+            "parameters": self.parameters,
         }
 
 
@@ -169,8 +190,7 @@ def requests_for(
     """Question and sample index of every completion, and what is asked for it (the first call of two)."""
     prompt = Prompt.model_validate(spec["prompt"])
     renderer = Renderer(prompt, exemplars)
-    # An endpoint applies its model's template itself.
-    wrap = chat_wrapper(folder) if prompt.chat and not (folder / "api.json").exists() else str
+    wrap = wrapper(prompt, folder)
     rows = [(question, index) for question in questions for index in range(spec["samples"])]
     inputs = {
         (question.qid, block): wrap(renderer.input(question.question, block))
@@ -195,7 +215,12 @@ def summarise(completions: Sequence[Completion]) -> dict[str, Any]:
     }
 
 
-def chat_wrapper(folder: Path) -> Callable[[str], str]:
+def wrapper(prompt: Prompt, folder: Path) -> Callable[[str], str]:
+    """What turns a rendered prompt into model input: the chat template, which an endpoint applies itself."""
+    return _chat_wrapper(folder) if prompt.chat and not (folder / "api.json").exists() else str
+
+
+def _chat_wrapper(folder: Path) -> Callable[[str], str]:
     """Wrap a user message in the model's own chat template, up to where the assistant speaks."""
     from transformers import AutoTokenizer
 

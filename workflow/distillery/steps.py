@@ -10,7 +10,6 @@ search. Lines are asked of the same engine as everything else, with a stop at th
 Source: PaD specification, section 4; there with token-level beams inside a copied `generate`. B, M and lambda are ours.
 """
 
-import logging
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -22,8 +21,6 @@ from distillery.records import Completion, Question
 from distillery.requests import Request
 from distillery.sampling import Asker, requests_for
 from distillery.scored import decode
-
-logger = logging.getLogger("distillery.steps")
 
 LINE_END = "\n"
 SAMPLED = 0.7

@@ -1,12 +1,9 @@
 """Ask the teachers of one model for feedback and a rationale on every mistake, through the completion store."""
 
-import logging
 from pathlib import Path
 from typing import Any
 
 from distillery.running import run_script
-
-logger = logging.getLogger("distillery.consult")
 
 
 def main(
@@ -24,24 +21,17 @@ def main(
         teachers: Name -> sections `rationale` and `feedback`, each with `prompt` and `decoding`.
     """
     from distillery.files import read_json_lines, write_json
-    from distillery.manifest import read_manifest
     from distillery.records import read_records, write_records
     from distillery.review.asking import ask_teachers, counts_of
     from distillery.review.records import Mistake
     from distillery.sampling import Asker
-    from distillery.store import CompletionStore
 
-    model = read_manifest(manifest)
-    asker = Asker(manifest.parent / "model", model.identity, model.architecture, CompletionStore())
+    asker = Asker.of(manifest)
     reasoned, remarks = ask_teachers(list(read_records(mistakes, Mistake)), read_json_lines(exemplars), teachers, asker)
     write_records(rationales, reasoned)
     write_records(feedback, remarks)
     write_json(summary, {"rationales": counts_of(reasoned), "feedback": counts_of(remarks)})
-    logger.info(
-        "%d requests: %d from the store, %d drawn, %d tokens in %.0f s",
-        asker.asked, asker.asked - asker.drawn, asker.drawn, asker.tokens, asker.seconds,
-    )  # fmt: skip
-    return {**asker.work, "parameters": model.parameters}
+    return asker.report()
 
 
 run_script("consult", main, globals())

@@ -25,9 +25,9 @@ def main(
     """
     from distillery.files import write_json
     from distillery.records import Question, read_records, write_records
-    from distillery.replay_mapd import mapd_exchange
+    from distillery.replay.exchange import as_task, golden
+    from distillery.replay.mapd import mapd_exchange
     from distillery.review.records import Taught
-    from distillery.review.released import as_task, golden
 
     found = mapd_exchange(Path(released["folder"]), task, stem=released["stem"], checked=released["checked"])
     told = golden(found)

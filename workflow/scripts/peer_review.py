@@ -1,12 +1,9 @@
 """Ask the reviewers of one model to score the committee's rationales, through the completion store."""
 
-import logging
 from pathlib import Path
 from typing import Any
 
 from distillery.running import run_script
-
-logger = logging.getLogger("distillery.peer_review")
 
 
 def main(
@@ -35,16 +32,13 @@ def main(
     from collections import Counter
 
     from distillery.files import write_json
-    from distillery.manifest import read_manifest
     from distillery.records import Question, read_records, write_records
     from distillery.review.asking import ask_reviewers, counts_of
     from distillery.review.records import Mistake
     from distillery.review.routing import read_assignments
     from distillery.sampling import Asker
-    from distillery.store import CompletionStore
 
-    model = read_manifest(manifest)
-    asker = Asker(manifest.parent / "model", model.identity, model.architecture, CompletionStore())
+    asker = Asker.of(manifest)
     found = list(read_records(mistakes, Mistake))
     todo, routed = read_assignments(rationales, routing, verdicts, grader)
     hints = {one.qid: one.gold for one in found} if review["hint"] == "answer" else {}
@@ -68,11 +62,7 @@ def main(
         summary,
         {"routed": routed, "reviews": len(given), "valid": valid, "invalid": reasons, "replies": counts_of(written)},
     )
-    logger.info(
-        "%d requests: %d from the store, %d drawn, %d tokens in %.0f s",
-        asker.asked, asker.asked - asker.drawn, asker.drawn, asker.tokens, asker.seconds,
-    )  # fmt: skip
-    return {**asker.work, "parameters": model.parameters}
+    return asker.report()
 
 
 run_script("peer_review", main, globals())

@@ -18,14 +18,11 @@ def main(
 ) -> dict[str, Any]:
     """Write the last version of every prediction, all versions, and how many failed in each round."""
     from distillery.files import read_json_lines, write_json
-    from distillery.manifest import read_manifest
     from distillery.records import Completion, Question, read_records, write_records
     from distillery.refinement import refine
     from distillery.sampling import Asker
-    from distillery.store import CompletionStore
 
-    model = read_manifest(manifest)
-    asker = Asker(manifest.parent / "model", model.identity, model.architecture, CompletionStore())
+    asker = Asker.of(manifest)
     last, drafts, counts = refine(
         list(read_records(questions, Question)),
         list(read_records(predictions, Completion)),
@@ -36,7 +33,7 @@ def main(
     write_records(refined, last)
     write_records(rounds, drafts)
     write_json(summary, counts)
-    return {**asker.work, "parameters": model.parameters}
+    return asker.report()
 
 
 run_script("refine", main, globals())

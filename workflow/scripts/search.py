@@ -18,14 +18,11 @@ def main(
     """Write the best program of each question, and how many were finished."""
     from distillery.files import read_json_lines, write_json
     from distillery.line_scorers import scorer_named
-    from distillery.manifest import read_manifest
     from distillery.records import Question, read_records, write_records
     from distillery.sampling import Asker
     from distillery.steps import search
-    from distillery.store import CompletionStore
 
-    model = read_manifest(manifest)
-    asker = Asker(manifest.parent / "model", model.identity, model.architecture, CompletionStore())
+    asker = Asker.of(manifest)
     best, counts = search(
         list(read_records(questions, Question)),
         read_json_lines(exemplars),
@@ -36,7 +33,7 @@ def main(
     )
     write_records(completions, best)
     write_json(summary, counts)
-    return {**asker.work, "parameters": model.parameters}
+    return asker.report()
 
 
 run_script("search", main, globals())

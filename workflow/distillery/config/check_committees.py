@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 from distillery.config.committee import Committee
 from distillery.config.declared import named
 from distillery.config.recipe import Recipe
+from distillery.config.routing import routes
 from distillery.errors import UserError, UserErrors
-from distillery.review.routing import routes
 
 if TYPE_CHECKING:
     from distillery.config.workspace import Workspace

@@ -1,7 +1,7 @@
 """Peer review: a student's mistakes go to several teachers, who answer, give feedback and score each other.
 
 exam         mistakes, out of the graded completions of the student's exam
-routing      who reviews whom, and what there is to review
+routing      what there is to review, and by whom
 scores       a score out of a reviewer's reply, or none with a reason
 sheets       a human reviewer: a sheet out, scores in
 acceptance   which rationales are accepted, a pure function of stored reviews

@@ -10,7 +10,6 @@ longest it has seen.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 from typing import Any, NamedTuple
 
 from distillery.choices import decode
@@ -21,7 +20,7 @@ from distillery.requests import Request
 from distillery.review.records import HIGHEST, LOWEST, Mistake, Reply, Review, Taught, is_null
 from distillery.review.routing import Assignment
 from distillery.review.scores import Protocol, expected_score, review_of
-from distillery.sampling import Asker, chat_wrapper, sample
+from distillery.sampling import Asker, sample, wrapper
 from distillery.store import Stored
 
 SCORES = tuple(str(score) for score in range(LOWEST, HIGHEST + 1))
@@ -100,7 +99,7 @@ def ask_reviewers(
         if not own:
             continue
         renderer = Renderer(prompt, [], fields=("rationale", "hint"))
-        wrap = _wrapper(prompt, asker.folder)
+        wrap = wrapper(prompt, asker.folder)
         requests = [
             Request(
                 wrap(renderer.input(asked[one.qid], rationale=one.rationale.text.strip(), hint=hints.get(one.qid, ""))),
@@ -134,7 +133,7 @@ def _feedback(
 ) -> list[Taught]:
     prompt = Prompt.model_validate(spec["prompt"])
     renderer = Renderer(prompt, exemplars, fields=("wrong", "gold"))
-    wrap = _wrapper(prompt, asker.folder)
+    wrap = wrapper(prompt, asker.folder)
     requests = [
         Request(wrap(renderer.input(one.question, wrong=one.text.strip(), gold=one.gold)), 0, not prompt.chat)
         for one in mistakes
@@ -176,11 +175,6 @@ def _of(stored: Stored) -> dict[str, Any]:
         "prompt_tokens": stored.prompt_tokens,
         "completion_tokens": stored.completion_tokens,
     }
-
-
-def _wrapper(prompt: Prompt, folder: Path) -> Callable[[str], str]:
-    """The model's own chat template; an endpoint applies its model's itself."""
-    return chat_wrapper(folder) if prompt.chat and not (folder / "api.json").exists() else str
 
 
 def _length(spec: Mapping[str, Any]) -> int:

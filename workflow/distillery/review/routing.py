@@ -1,10 +1,6 @@
-"""Routing: who reviews whom.
+"""Routing: what there is to review, and by whom.
 
-Nobody reviews itself. Models of one family do not review each other either, unless the pair is allowed by name: judges
-prefer text of their own family (arXiv 2404.13076). The order of the reviewers is the order in which they are given.
-
->>> routes({"gpt": "gpt", "gemini": "gemini", "mistral": "mistral"})["gemini"]
-('gpt', 'mistral')
+Who may review whom is settled before anything is asked, in `distillery.config.routing`.
 """
 
 from collections import Counter
@@ -12,7 +8,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from distillery.errors import UserError, UserErrors
+from distillery.errors import UserError
 from distillery.records import Completion, Outcome, read_records
 from distillery.review.records import Taught, TaughtVerdict, is_null
 
@@ -26,56 +22,6 @@ class Assignment(NamedTuple):
     rationale: Completion
 
 
-def routes(
-    teachers: Mapping[str, str],
-    *,
-    reviewers: Mapping[str, str] | None = None,
-    allow: Iterable[tuple[str, str]] = (),
-    at_least: int = 2,
-) -> dict[str, tuple[str, ...]]:
-    """The reviewers of each teacher, before anything is asked.
-
-    Args:
-        teachers: Name -> family of those whose rationales are reviewed.
-        reviewers: Name -> family of those who review; the teachers themselves if not given. People have a family of
-            their own.
-        allow: (reviewer, author) pairs of one family that may review nevertheless. A self-review is never allowed.
-        at_least: Reviewers that every author needs; with two teachers each has one.
-
-    Raises:
-        UserErrors: Every author with too few reviewers, and every allowed pair that cannot be.
-
-    Source: MAPD (arXiv 2410.03663): each rationale is scored by the other teachers. Families are ours.
-    """
-    panel = teachers if reviewers is None else reviewers
-    allowed = list(allow)
-    faults = [_wrong_pair(pair, teachers, panel) for pair in allowed]
-    found = {
-        author: tuple(
-            reviewer
-            for reviewer in panel
-            if reviewer != author and (panel[reviewer] != family or (reviewer, author) in allowed)
-        )
-        for author, family in teachers.items()
-    }
-    for author, chosen in found.items():
-        if len(chosen) < at_least:
-            kin = [name for name in panel if name != author and name not in chosen]
-            same = f"; {', '.join(kin)} are of its family ({teachers[author]})" if kin else ""
-            faults.append(
-                UserError(
-                    f"{len(chosen)} may review it, and {at_least} are needed{same}",
-                    key=f"reviewers of {author}",
-                    value=list(chosen),
-                    remedy="Add teachers of other families, allow a pair of one family by name, or ask for fewer",
-                )
-            )
-    problems = [fault for fault in faults if fault is not None]
-    if problems:
-        raise UserErrors(problems)
-    return found
-
-
 def assignments(
     rationales: Iterable[Completion],
     routing: Mapping[str, Sequence[str]],
@@ -85,7 +31,7 @@ def assignments(
 
     Args:
         rationales: Completions whose `sampler` is the author.
-        routing: As `routes` gives it.
+        routing: Author -> reviewers, as `routes` gives it.
         passed: (question, completion) ids of the rationales that an answer check in front lets through; None: all.
 
     Returns:
@@ -141,15 +87,3 @@ def read_assignments(
             if one.grader == grader and one.outcome == Outcome.RIGHT
         }
     return assignments((one for path in rationales for one in read_records(path, Taught)), routing, passed)
-
-
-def _wrong_pair(pair: tuple[str, str], teachers: Mapping[str, str], panel: Mapping[str, str]) -> UserError | None:
-    reviewer, author = pair
-    if reviewer == author:
-        problem, remedy = "nobody may review itself", "Remove the pair"
-    elif reviewer not in panel or author not in teachers:
-        problem = "no such reviewer or author"
-        remedy = f"Reviewers are {', '.join(panel)}; authors are {', '.join(teachers)}"
-    else:
-        return None
-    return UserError(problem, key="allow", value=f"{reviewer} reviews {author}", remedy=remedy)

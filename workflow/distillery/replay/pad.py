@@ -1,4 +1,4 @@
-"""Replay of PaD: the public program files, read as records.
+"""PaD's public program files (arXiv 2305.13888).
 
     test_add_code.json, *refine-train*.json   GSM8K rows with a teacher program: question, answer, code, num_answer
     gpt-reponse-code.json                     chat replies to symbolic questions, no gold: input_question, choices
@@ -6,7 +6,7 @@
 
 All are JSON lines, and paths differ between README, scripts and releases: the importer takes an explicit path and
 joins by the question's text, never by position. The files hold GSM8K **test** questions: for tests of filter, execution
-and scoring, never for training. Token counts are not told: they are 0 here.
+and scoring, never for training.
 """
 
 import json
@@ -17,7 +17,7 @@ from typing import Any
 from distillery.errors import UserError
 from distillery.files import read_json_lines
 from distillery.records import Completion, FinishReason, Question, Split
-from distillery.replay import replayed
+from distillery.replay.records import replayed_completion
 
 _FETCH = "Fetch the released file anew, as JSON lines"
 
@@ -77,7 +77,7 @@ def pad_completions(path: Path, questions: Iterable[Question], sampler: str) -> 
         text, finish_reason = _reply(row, path, number)
         index = drawn[question.qid] = drawn.get(question.qid, -1) + 1
         completions.append(
-            replayed(
+            replayed_completion(
                 sampler,
                 question.qid,
                 index,

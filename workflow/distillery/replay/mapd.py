@@ -1,4 +1,4 @@
-"""Replay: the released exchange of MAPD between a student and its three teachers, read as records.
+"""MAPD's released exchange between a student and its three teachers (arXiv 2410.03663).
 
     {student}_{data}_false_round0.json       the student's mistakes on the train split
     {student}_{data}_feedback_round0.json    the same, with a feedback of each teacher
@@ -12,14 +12,15 @@ not released; neither are token counts, which are 0 here.
 Source: zhuochunli/Learn-from-Committee (MIT), folder data, commit 60abfaf; MAPD (arXiv 2410.03663).
 """
 
-import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from distillery.errors import UserError
 from distillery.files import read_json, sha256_file
-from distillery.records import Completion, FinishReason, Question, canonical_json
+from distillery.records import Completion, FinishReason, Question
+from distillery.replay.exchange import Exchange
+from distillery.replay.records import FETCH, replayed_id
 from distillery.review.records import Mistake, Review
 from distillery.review.scores import on_scale
 
@@ -50,20 +51,6 @@ KEYS = {
 
 _NO_ANSWER = "absolute_wrong_final_ans"
 """Stands for a parse failure; upper case in the SVAMP files."""
-
-_FETCH = "Fetch the released files anew, all of one release"
-
-
-class Exchange(NamedTuple):
-    """All that one data set's files hold."""
-
-    questions: list[Question]
-    mistakes: list[Mistake]
-    feedback: list[Completion]
-    rationales: list[Completion]
-    reviews: list[Review]
-    accepted: frozenset[str]
-    """`completion_id` of the rationales that the release lists as accepted, to compare decisions with."""
 
 
 def mapd_mistakes(
@@ -168,7 +155,7 @@ def _rows(path: Path, keys: Mapping[str, str], checked: bool) -> dict[int, dict[
         _is_released(path)
     array: Any = read_json(path)
     if not isinstance(array, list):
-        raise UserError("not a JSON array", file=path, remedy=_FETCH)
+        raise UserError("not a JSON array", file=path, remedy=FETCH)
     rows: dict[int, dict[str, Any]] = {}
     for place, row in enumerate(array):
         missing = [key for key in keys.values() if key not in row]
@@ -181,7 +168,7 @@ def _rows(path: Path, keys: Mapping[str, str], checked: bool) -> dict[int, dict[
             )
         number = row[keys["id"]]
         if number in rows:
-            raise UserError("this id stands twice", file=path, key=f"row {place}, id", value=number, remedy=_FETCH)
+            raise UserError("this id stands twice", file=path, key=f"row {place}, id", value=number, remedy=FETCH)
         rows[number] = row
     return rows
 
@@ -194,14 +181,14 @@ def _is_released(path: Path) -> None:
             remedy="Give the released file its name, or read it unchecked",
         )
     if sha256_file(path) != SHA256[path.name]:
-        raise UserError("not the released file: its checksum differs", file=path, key="sha256", remedy=_FETCH)
+        raise UserError("not the released file: its checksum differs", file=path, key="sha256", remedy=FETCH)
 
 
 def _joined(path: Path, base: Mapping[int, Any], keys: Mapping[str, str], checked: bool) -> dict[int, dict[str, Any]]:
     rows = _rows(path, keys, checked)
     for number in base.keys() | rows.keys():
         if any(base.get(number, {}).get(key) != rows.get(number, {}).get(key) for key in keys.values()):
-            raise UserError("the files hold different mistakes", file=path, key=f"id {number}", remedy=_FETCH)
+            raise UserError("the files hold different mistakes", file=path, key=f"id {number}", remedy=FETCH)
     return rows
 
 
@@ -222,7 +209,7 @@ def _scored(row: Mapping[str, Any], author: str, path: Path, number: int) -> tup
     text, *scores = row[f"{author}_rationale"]
     if len(scores) != len(TEACHERS) - 1:
         raise UserError(
-            f"{len(scores)} scores", file=path, key=f"id {number}, {author}_rationale", value=scores, remedy=_FETCH
+            f"{len(scores)} scores", file=path, key=f"id {number}, {author}_rationale", value=scores, remedy=FETCH
         )
     return text, scores
 
@@ -246,9 +233,8 @@ def _review(rationale: Completion, reviewer: str, raw: int) -> Review:
 def _completion(kind: str, teacher: str, qid: str, text: str | None) -> Completion:
     """A teacher's text; where the release has null, a call that failed."""
     finish_reason: FinishReason = "failed" if text is None else "stop"
-    identity = canonical_json(["replay", "mapd", kind, teacher, qid, text])
     return Completion(
-        completion_id=hashlib.sha256(identity.encode()).hexdigest()[:32],
+        completion_id=replayed_id("mapd", kind, teacher, qid, text),
         qid=qid,
         sampler=teacher,
         sample_index=0,

@@ -1,18 +1,32 @@
-"""A released exchange as part of a task: its questions are the task's own, its counts those of its makers."""
+"""A released exchange between a student and its teachers, as part of a task.
+
+Its questions become the task's own; its counts are those of its makers.
+"""
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from distillery.config.review import AcceptanceRule
 from distillery.errors import UserError
-from distillery.records import Question
-from distillery.replay_mapd import Exchange
+from distillery.records import Completion, Question
 from distillery.review.acceptance import decide
-from distillery.review.records import Decision
+from distillery.review.records import Decision, Mistake, Review
 
 PAPER = AcceptanceRule(threshold=3.0, strict=True, aggregate="mean", min_reviews=1, gate="none")
 """MAPD's rule as its public code has it."""
+
+
+class Exchange(NamedTuple):
+    """All that one data set's files hold."""
+
+    questions: list[Question]
+    mistakes: list[Mistake]
+    feedback: list[Completion]
+    rationales: list[Completion]
+    reviews: list[Review]
+    accepted: frozenset[str]
+    """`completion_id` of the rationales that the release lists as accepted, to compare decisions with."""
 
 
 def golden(exchange: Exchange) -> dict[str, Any]:
