@@ -162,6 +162,40 @@ def test_the_answer_check_alone_keeps_what_the_review_rejects(exchange, verdicts
     assert alone["decisions"]["accepted"] - both["decisions"]["accepted"] == 82
 
 
+@pytest.mark.parametrize(
+    ("calibration", "threshold", "accepted", "precision"),
+    [
+        ("none", 3, 826, 0.873),
+        ("rank", 3, 730, 0.940),
+        ("rank", 2.5, 845, 0.884),
+        ("z-score", 3, 760, 0.916),
+        ("z-score", 2.5, 834, 0.880),
+    ],
+)
+def test_calibrated_reviews_keep_as_many_and_more_of_them_right(
+    calibration, threshold, accepted, precision, exchange, verdicts
+):
+    """Our own figures: against Gemini's 86 % of fives, a five of the others says more. The scale is another one."""
+    made, counts = decided(exchange, verdicts, calibration=calibration, threshold=threshold)
+    assert counts["decisions"]["accepted"] == accepted
+    figures = audit(exchange.rationales, exchange.reviews, made, verdicts, grader="last")
+    assert round(figures["acceptance"]["precision"], 3) == precision
+
+
+def test_calibration_drops_less_of_what_is_right_at_the_same_size(exchange, verdicts):
+    """Chance that a right rationale has a higher aggregate than a wrong one: what no threshold can change."""
+    right = {one.completion_id for one in verdicts if one.grader == "last" and one.outcome == Outcome.RIGHT}
+
+    def told_apart(calibration: str) -> float:
+        made, _ = decided(exchange, [], calibration=calibration)
+        good = [one.aggregate for one in made if one.completion_id in right]
+        bad = [one.aggregate for one in made if one.completion_id not in right]
+        return sum((g > b) + (g == b) / 2 for g in good for b in bad) / len(good) / len(bad)
+
+    found = {how: round(told_apart(how), 3) for how in ("none", "rank", "z-score")}
+    assert found == {"none": 0.889, "rank": 0.895, "z-score": 0.907}
+
+
 def test_with_two_valid_scores_needed_two_rationales_stay_undecided(exchange):
     _, counts = decided(exchange, [], min_reviews=2)
     assert counts["decisions"]["undecided"] == 2

@@ -72,6 +72,7 @@ def test_thresholds_aggregations_and_arms_are_swept_without_one_new_call(finishe
             [
                 {"recipe": "mapd", "sweep": {"pairs.accept.threshold": [0.25, 0.5]}, "title": "threshold"},
                 {"recipe": "mapd", "sweep": {"pairs.accept.aggregate": ["median", "min"]}, "title": "aggregate"},
+                {"recipe": "mapd", "sweep": {"pairs.accept.calibration": ["rank", "z-score"]}, "title": "calibration"},
                 {"recipe": "mapd", "set": {"pairs.accept.strict": False}, "title": "not strict"},
                 {"recipe": "mapd", "set": {"pairs.accept.value": "expected"}, "title": "expected"},
                 {"recipe": "mapd-without-review"},
@@ -80,13 +81,14 @@ def test_thresholds_aggregations_and_arms_are_swept_without_one_new_call(finishe
             ]
         ),
     )
-    names = ["threshold=0.25", "threshold=0.5", "aggregate=median", "aggregate=min", "strict=false", "value=expected"]
+    names = ["threshold=0.25", "threshold=0.5", "aggregate=median", "aggregate=min", "calibration=rank"]
+    names += ["calibration=z-score", "strict=false", "value=expected"]
     recipes = [
         *(f"mapd.{name}" for name in names),
         *("mapd-without-review", "mapd-single.teacher=two", "mapd-single.teacher=three", "mapd-random-drop"),
     ]
     ran = finished_mapd.run(*(ROWS.format(recipe=recipe) for recipe in recipes))
-    assert (ran.drawn, ran.computed) == (0, {"compose_pairs": 10})
+    assert (ran.drawn, ran.computed) == (0, {"compose_pairs": 12})
 
 
 def test_a_fourth_teacher_draws_its_own_calls_and_reviews_of_it_and_no_other(finished_mapd):
@@ -157,7 +159,7 @@ BELOW_TEACHERS = {"verify_rationales": 1, "peer_review": 2, **BELOW_REVIEWS}
 CHANGES = [
     Change("nothing", no_change),
     Change(
-        "acceptance: threshold, strictness, aggregation",
+        "acceptance: threshold, strictness, aggregation, calibration",
         settings("config/setups.yaml", "tiny.recipes.mapd.pairs.accept.threshold", 0.5),
         {**BELOW_REVIEWS},
         {"compose_pairs": 1},

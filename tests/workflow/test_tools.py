@@ -9,6 +9,7 @@ import pytest
 
 pytestmark = pytest.mark.e2e
 
+LESSON = "results/committees/tiny/tiny/tiny-random-half"
 MENTOR_KD = "results/models/tiny/tiny/mentor-kd/tiny-random-half/seed1"
 
 
@@ -56,6 +57,35 @@ def test_plan_knows_what_the_cache_will_answer(finished):
     (finished.root / "results/tables/tiny/table.md").unlink()
     finished.edit("config/recipes/mentor-kd.yaml", "lambda: 0.4", "lambda: 0.3")
     assert row(tool(finished, "plan"), "tables")[1:4] == ["1", "", ""]
+
+
+def drawn(project, record: str) -> int:
+    """Samples that the committee's jobs of one kind have drawn in the last run."""
+    paths = (project.root / LESSON / "asked").glob(f"*/{record}.provenance.json")
+    return sum(json.loads(path.read_text())["work"]["drawn"] for path in paths)
+
+
+def test_plan_counts_what_a_committee_will_be_asked(finished_mapd):
+    """One mistake more, which is known before it is written, since the exam was graded."""
+    rows = "results/rows/tiny/tiny/mapd/tiny-random-half/seed1/rows.jsonl"
+    finished_mapd.edit("config/committees/tiny.yaml", "limit: 4", "limit: 5")
+    told = tool(finished_mapd, "plan", rows)
+    taught, reviewed = (row(told, stage)[4] for stage in ("consult", "peer_review"))
+    assert reviewed.startswith("≤") and "at most" in told
+    finished_mapd.run(rows)
+    assert int(taught) == drawn(finished_mapd, "taught") > 0
+    assert int(reviewed.strip("≤")) >= drawn(finished_mapd, "reviewed") > 0
+    told = tool(finished_mapd, "plan", rows)
+    assert "nothing to be done" in told
+
+
+def test_plan_of_another_exam_is_an_upper_bound(finished_mapd):
+    finished_mapd.edit("config/samplers/tiny-exam.yaml", "max_new_tokens: 12", "max_new_tokens: 11")
+    told = tool(finished_mapd, "plan", f"{LESSON}/asked/tiny-random/reviews.jsonl")
+    assert row(told, "consult")[4:6] == ["≤24", ""], "four mistakes at most, three teachers, rationale and feedback"
+    # Two of three rationales have one reviewer here, the third has two that are asked in the same words; each is asked
+    # for a critique and a score.
+    assert row(told, "peer_review")[3:5] == ["1", "≤24"]
 
 
 def test_why_names_the_first_component_that_differs_with_old_and_new_value(finished):

@@ -77,6 +77,11 @@ def refine(
     return [current[qid] for qid in sorted(current)], drafts, {"rounds": counts}
 
 
+def most_repairs(spec: Mapping[str, Any]) -> int:
+    """The most that `refine` asks for one question: it fails in every round."""
+    return spec["rounds"]
+
+
 def _feedback(completions: Sequence[Completion], answer: str) -> list[tuple[str, str | None]]:
     """Of each completion, the program as it is shown again, and what went wrong with it; None if nothing did."""
     found = [extract(one.text).program for one in completions]

@@ -108,6 +108,12 @@ def search(
     return completions, {"finished": finished, "questions": len(best), "mean_lines": round(lines_each, 3)}
 
 
+def most_lines(spec: Mapping[str, Any]) -> int:
+    """The most that `search` asks for one question: all beams are there from the second line on, and none returns."""
+    steps = spec["steps"]
+    return steps["samples"] * (1 + steps["beams"] * (steps["max_lines"] - 1))
+
+
 def _continued(
     todo: Sequence[tuple[str, Beam]],
     asked: Mapping[str, Request],

@@ -33,7 +33,7 @@ def main(
 
     from distillery.files import write_json
     from distillery.records import Question, read_records, write_records
-    from distillery.review.asking import ask_reviewers, counts_of
+    from distillery.review.asking import ask_reviewers, counts_of, hints_of
     from distillery.review.records import Mistake
     from distillery.review.routing import read_assignments
     from distillery.sampling import Asker
@@ -41,9 +41,6 @@ def main(
     asker = Asker.of(manifest)
     found = list(read_records(mistakes, Mistake))
     todo, routed = read_assignments(rationales, routing, verdicts, grader)
-    hints = {one.qid: one.gold for one in found} if review["hint"] == "answer" else {}
-    if questions is not None:
-        hints = {one.qid: one.rationale or one.gold for one in read_records(questions, Question)}
     given, written = ask_reviewers(
         todo,
         found,
@@ -51,7 +48,7 @@ def main(
         asker,
         protocol=review["protocol"],
         decoding=review["decoding"],
-        hints=hints,
+        hints=hints_of(review["hint"], found, read_records(questions, Question) if questions else []),
         samples=review["samples"],
     )
     write_records(reviews, given)

@@ -1,6 +1,7 @@
 """`distillery plan`: what a run would do and cost, before it does anything."""
 
 from collections import defaultdict
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -12,6 +13,7 @@ from distillery.cache import ArtifactCache
 from distillery.cli.common import ConfigFiles, graph_here, output_of, told_plainly
 from distillery.estimates import Estimate, Rates, estimate
 from distillery.forecast import Forecast, How, forecast
+from distillery.rehearsal import Rehearsals
 from distillery.store import CompletionStore
 
 
@@ -25,17 +27,17 @@ def plan(
         outputs = [output_of(target, configfile) for target in targets or []]
         cache = ArtifactCache.from_environment()
         told, contents = forecast(graph_here(outputs, configfile), cache)
-        rates, store = Rates.of(Path("results"), cache), CompletionStore()
+        rates, rehearsals = Rates.of(Path("results"), cache), Rehearsals(told, contents, CompletionStore())
         rows: dict[str, list[tuple[Forecast, Estimate]]] = defaultdict(list)
         for one in told:
             if one.how is not How.DONE:
-                rows[one.node.job.stage].append((one, estimate(one, contents, store, rates)))
+                rows[one.node.job.stage].append((one, estimate(one, contents, rehearsals, rates)))
     if not rows:
         out.print("nothing to be done: all is up to date")
         return
     table = Table("stage", *(str(how) for how in (How.RESTORED, How.COMPUTED, How.DEPENDS)))
-    for heading in ("samples to draw", "there", "tokens to train", "seconds", "money"):
-        table.add_column(heading, justify="right")
+    for heading in ("samples\nto draw", "there", "tokens\nto train", "seconds", "money"):
+        table.add_column(heading, justify="right", no_wrap=True)
     table.columns[0].no_wrap = True
     for stage, jobs in rows.items():
         table.add_row(stage, *_cells(jobs))
@@ -43,26 +45,39 @@ def plan(
     table.add_row("all", *_cells([pair for jobs in rows.values() for pair in jobs]))
     out.print(table)
     out.print("depends: restored if what is before it comes out as it was, else computed; counted in full.")
-    if any(found.seconds is None for jobs in rows.values() for _, found in jobs):
-        out.print("A + marks sums without jobs of a kind that has not been measured on this machine yet.")
+    costs = [cost for jobs in rows.values() for _, cost in jobs]
+    if any(cost.at_most for cost in costs):
+        out.print(
+            "≤: at most so many samples are drawn; what is asked there depends on texts that are not written yet."
+        )
+    if any(cost.samples is None for cost in costs):
+        out.print(
+            "A + beside samples marks sums without jobs of which nobody can tell before their questions are there."
+        )
+    if any(cost.seconds is None for cost in costs):
+        out.print("A + marks seconds without jobs of a kind that has not been measured on this machine yet.")
 
 
 def _cells(jobs: list[tuple[Forecast, Estimate]]) -> list[str]:
     hows = [sum(one.how is how for one, _ in jobs) for how in (How.RESTORED, How.COMPUTED, How.DEPENDS)]
     found = [cost for _, cost in jobs]
-    tokens = [cost.tokens for cost in found]
-    seconds = [cost.seconds for cost in found]
+    at_most = any(cost.at_most for cost in found)
+    money = sum(cost.money for cost in found)
     return [
         *(str(count) if count else "" for count in hows),
-        _sum([cost.samples for cost in found]),
+        _sum([cost.samples for cost in found], at_most),
         _sum([cost.there for cost in found]),
-        _sum(tokens),
-        _sum(seconds),
-        f"{money:.2f}" if (money := sum(cost.money for cost in found)) else "",
+        _sum([cost.tokens for cost in found]),
+        _sum([cost.seconds for cost in found], at_most),
+        _bounded(f"{money:.2f}", at_most) if money else "",
     ]
 
 
-def _sum(values: list[int] | list[int | None] | list[float | None]) -> str:
+def _sum(values: Sequence[float | None], at_most: bool = False) -> str:
     known = [value for value in values if value is not None]
     mark = "+" if len(known) < len(values) else ""
-    return f"{sum(known):,.0f}{mark}" if sum(known) or mark else ""
+    return _bounded(f"{sum(known):,.0f}{mark}", at_most and sum(known) > 0) if sum(known) or mark else ""
+
+
+def _bounded(text: str, at_most: bool) -> str:
+    return f"≤{text}" if at_most else text

@@ -29,12 +29,17 @@ class AcceptanceRule(Section):
     """When a rationale is accepted. Paper: `min_reviews: 1`, no gate, mean of the valid scores strictly above 3."""
 
     peers: bool = Field(True, description="Ask the reviews; false leaves the decision to the gate.")
-    threshold: float = Field(3.0, description="Of the aggregate.")
+    threshold: float = Field(3.0, description="Of the aggregate, on the scale of the calibration.")
     strict: bool = Field(True, description="Above the threshold; false: at least the threshold.")
     aggregate: Literal["mean", "median", "min", "weighted"] = Field("mean", description="Of the valid scores.")
     weights: dict[Name, float] | None = Field(None, description="Of each reviewer, for `aggregate: weighted`.")
     value: Literal["score", "expected"] = Field(
         "score", description="The whole score, or its mean under the reviewer's probabilities."
+    )
+    calibration: Literal["none", "rank", "z-score"] = Field(
+        "none",
+        description="Scores as given, or relative to each reviewer's own: by rank, or in standard deviations from its "
+        "mean. Then 3 is a reviewer's usual, and a lenient one weighs no more than a strict one.",
     )
     min_reviews: int = Field(2, ge=1, description="Valid scores needed; with fewer a rationale stays undecided.")
     gate: Literal["none", "right", "not-wrong"] = Field(

@@ -5,6 +5,7 @@ routing      what there is to review, and by whom
 scores       a score out of a reviewer's reply, or none with a reason
 sheets       a human reviewer: a sheet out, scores in
 acceptance   which rationales are accepted, a pure function of stored reviews
+calibration  lenient and strict reviewers on one scale
 audit        how far the reviewers can be trusted
 pairs        training rows: one feedback row and one rationale row per mistake
 records      what these hand to each other

@@ -1,6 +1,6 @@
 """Acceptance: which rationales are trained on, as a pure function of stored reviews and verdicts.
 
-    rationale -> null? -> gate (answer check) -> enough valid scores? -> aggregate against the threshold
+    rationale -> null? -> gate (answer check) -> enough valid scores? -> calibrated -> aggregate against the threshold
 
 A sweep over thresholds therefore asks no model again. Scores are added as exact fractions, so that a mean that ties
 with the threshold ties on every machine and in every order of the reviewers: 149 of the 1,161 released SVAMP rationales
@@ -16,6 +16,7 @@ from distillery.config.review import AcceptanceRule
 from distillery.draws import draw_key
 from distillery.errors import UserError
 from distillery.records import Completion, Outcome, Verdict
+from distillery.review.calibration import Number, calibrated
 from distillery.review.records import Acceptance, Decision, Review, is_null
 
 
@@ -45,9 +46,21 @@ def decide(
     """
     given = list(rationales)
     by_rationale = _grouped(given, reviews, rule)
+    valid = {
+        rationale: {name: _value(review, rule) for name, review in of.items() if review.score is not None}
+        for rationale, of in by_rationale.items()
+    }
+    values = calibrated(valid, rule.calibration)
     checked = {verdict.completion_id: verdict.outcome for verdict in verdicts if verdict.grader == rule.grader}
     made = [
-        _decide(one, by_rationale.get(one.completion_id, {}), checked.get(one.completion_id), rule) for one in given
+        _decide(
+            one,
+            by_rationale.get(one.completion_id, {}),
+            values.get(one.completion_id, {}),
+            checked.get(one.completion_id),
+            rule,
+        )
+        for one in given
     ]
     return made, summarise(made)
 
@@ -103,7 +116,7 @@ def size_matched(acceptances: Sequence[Acceptance], like: Sequence[Acceptance], 
     ]
 
 
-def aggregate(scores: Mapping[str, int | float], rule: AcceptanceRule) -> Fraction:
+def aggregate(scores: Mapping[str, Number], rule: AcceptanceRule) -> Fraction:
     """The valid scores of one rationale, by reviewer, as one exact number."""
     exact = {reviewer: Fraction(score) for reviewer, score in scores.items()}
     ordered = sorted(exact.values())
@@ -124,8 +137,13 @@ def _exact(value: float) -> Fraction:
     return Fraction(repr(value))
 
 
-def _decide(one: Completion, reviews: Mapping[str, Review], gate: Outcome | None, rule: AcceptanceRule) -> Acceptance:
-    valid = {name: _value(review, rule) for name, review in reviews.items() if review.score is not None}
+def _decide(
+    one: Completion,
+    reviews: Mapping[str, Review],
+    valid: Mapping[str, Number],
+    gate: Outcome | None,
+    rule: AcceptanceRule,
+) -> Acceptance:
     number = aggregate(valid, rule) if valid else None
     decision, reason = _verdict(one, valid, number, gate, rule)
     return Acceptance(
@@ -142,7 +160,7 @@ def _decide(one: Completion, reviews: Mapping[str, Review], gate: Outcome | None
 
 def _verdict(
     one: Completion,
-    valid: Mapping[str, int | float],
+    valid: Mapping[str, Number],
     number: Fraction | None,
     gate: Outcome | None,
     rule: AcceptanceRule,

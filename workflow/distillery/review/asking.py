@@ -9,7 +9,7 @@ longest it has seen.
     review       sees the question, the rationale and a hint; never its author
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from distillery.choices import decode
@@ -122,6 +122,20 @@ def ask_reviewers(
             replies.append(reply)
             reviews.append(review_of(assignment, reply, protocol, expected_score(reply.logprobs)))
     return sorted(reviews, key=Review.sort_key), sorted(replies, key=Reply.sort_key)
+
+
+def hints_of(hint: str, mistakes: Sequence[Mistake], questions: Iterable[Question]) -> dict[str, str]:
+    """Question id -> what a reviewer is told: the gold answer, the whole reference solution, or nothing.
+
+    Args:
+        questions: Read for reference solutions; a question without one gives its gold answer.
+    """
+    match hint:
+        case "answer":
+            return {one.qid: one.gold for one in mistakes}
+        case "reference":
+            return {one.qid: one.rationale or one.gold for one in questions}
+    return {}
 
 
 def _feedback(

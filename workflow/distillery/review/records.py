@@ -117,9 +117,9 @@ class Acceptance(Record):
     """Of the rationale."""
     decision: Decision
     aggregate: float | None
-    """The reviewers' scores in one number; None without a valid score."""
+    """The reviewers' scores in one number, after calibration; None without a valid score."""
     scores: dict[str, int | None]
-    """By reviewer; None for a review without a valid score."""
+    """By reviewer, as given; None for a review without a valid score."""
     gate: Outcome | None
     """The answer check's outcome; None where there was no verdict."""
     reason: str

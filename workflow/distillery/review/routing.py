@@ -79,11 +79,14 @@ def read_assignments(
         verdicts: Answer checks of them, where a gate stands in front of the reviews: only right ones pass.
         grader: Whose verdict that gate asks.
     """
-    passed = None
-    if verdicts is not None:
-        passed = {
-            (one.qid, one.completion_id)
-            for one in read_records(verdicts, TaughtVerdict)
-            if one.grader == grader and one.outcome == Outcome.RIGHT
-        }
+    passed = None if verdicts is None else passed_in(verdicts, grader)
     return assignments((one for path in rationales for one in read_records(path, Taught)), routing, passed)
+
+
+def passed_in(verdicts: Path, grader: str) -> set[tuple[str, str]]:
+    """(question, completion) ids of the rationales whose final answer a grader finds right."""
+    return {
+        (one.qid, one.completion_id)
+        for one in read_records(verdicts, TaughtVerdict)
+        if one.grader == grader and one.outcome == Outcome.RIGHT
+    }
