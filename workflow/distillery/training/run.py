@@ -38,7 +38,7 @@ from distillery.config.recipe import Lora, MentorKD, Objective, Train
 from distillery.errors import UserError
 from distillery.models import copy_tokenizer, new_folder
 from distillery.records import TrainingRow
-from distillery.tokenise import Architecture, encode_rows
+from distillery.tokenise import Architecture, Form, encode_rows
 from distillery.training.batches import EpochOrder
 from distillery.training.checkpoints import Checkpoint, last_whole
 from distillery.training.trainers import (
@@ -91,6 +91,7 @@ def train_model(
     architecture: Architecture,
     seed: int,
     checkpoints: Path,
+    form: Form = "text",
     steps: int | None = None,
     device_batch_size: int | None = None,
     gradient_checkpointing: bool = False,
@@ -113,6 +114,7 @@ def train_model(
         seed: Decides row order, dropout and adapter initialisation.
         checkpoints: Folder of partial progress, named by the caller after all that shapes the result. It is left in
             place: the caller removes it when the result is stored.
+        form: What targets are: texts, or programs, whose white space the tokenizer must keep.
         steps: Updates to make instead of `train.epochs`, repeating the rows (a compute-matched control).
         device_batch_size: Rows per device and pass; default: its share of the batch. Like the next three an affair of
             the machine, which changes memory and speed, but the result only by rounding.
@@ -133,7 +135,9 @@ def train_model(
     tokenizer = AutoTokenizer.from_pretrained(base, trust_remote_code=False)
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token  # padding is masked by place, so sharing the stop token is harmless
-    encode = functools.partial(encode_rows, tokenizer=tokenizer, architecture=architecture, max_length=train.max_length)
+    encode = functools.partial(
+        encode_rows, tokenizer=tokenizer, architecture=architecture, max_length=train.max_length, form=form
+    )
     units = units_of(rows, objective, encode)
     order = EpochOrder([unit.tokens for unit in units], train.batch_size, seed)
     steps = steps or train.epochs * order.steps_per_epoch()
