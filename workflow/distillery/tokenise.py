@@ -5,6 +5,9 @@ the target and the stop token:
 
     prompt ids (no loss) | target ids (loss) | stop token (loss)
 
+An encoder-decoder's target begins as its tokenizer begins texts: `<s>` for the RoBERTa vocabulary of CodeT5, as
+its authors and PaD train it, nothing for T5.
+
 Tokenising prompt and target as one string would merge across the seam and teach a prompt that sampling never sends.
 """
 
@@ -19,6 +22,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 Architecture = Literal["causal", "encoder-decoder"]
+Form = Literal["text", "program"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,12 +47,19 @@ def encode_target(tokenizer: "PreTrainedTokenizerBase", target: str) -> list[int
     return [*tokenizer(target, add_special_tokens=False).input_ids, tokenizer.eos_token_id]
 
 
+def target_start(tokenizer: "PreTrainedTokenizerBase") -> list[int]:
+    """Special tokens that the tokenizer of an encoder-decoder sets before a text, and so before each target."""
+    ids = tokenizer("").input_ids
+    return ids[: ids.index(tokenizer.eos_token_id)] if tokenizer.eos_token_id in ids else ids
+
+
 def encode_rows(
     rows: Sequence[TrainingRow],
     tokenizer: "PreTrainedTokenizerBase",
     *,
     architecture: Architecture,
     max_length: int,
+    form: Form = "text",
 ) -> list[Example]:
     """Tokenise rows, in their order, and refuse those that cannot be learnt exactly.
 
@@ -58,20 +69,24 @@ def encode_rows(
         architecture: `causal` or `encoder-decoder`.
         max_length: For causal models prompt and target together, for encoder-decoders each of the two, in tokens, the
             stop token included.
+        form: What targets are; the white space of a `program` is part of it.
 
     Raises:
         UserError: There are no rows; the tokenizer has no stop token; a row is too long; a prompt is empty or ends with
-            the stop token; a target contains the stop token, or does not come back from its ids. An
-            encoder-decoder's target may come back with other white space: T5's vocabulary knows no newline.
+            the stop token; a target contains the stop token, or does not come back from its ids. A text for an
+            encoder-decoder may come back with other white space: T5's vocabulary knows no newline. A program may not.
     """
     if not rows:
         raise UserError("no training rows", remedy="Sample more, or let the recipe keep more (`rows.keep`)")
     if tokenizer.eos_token_id is None:
         raise UserError("the tokenizer has no stop token (eos_token)", remedy="Choose a model whose tokenizer has one")
-    examples = [Example(encode_prompt(tokenizer, row.prompt), encode_target(tokenizer, row.target)) for row in rows]
+    start = target_start(tokenizer) if architecture == "encoder-decoder" else []
+    examples = [
+        Example(encode_prompt(tokenizer, row.prompt), [*start, *encode_target(tokenizer, row.target)]) for row in rows
+    ]
     _refuse_long(rows, examples, architecture, max_length)
     for row, example in zip(rows, examples, strict=True):
-        problem = _fault(row, example, tokenizer, architecture)
+        problem = _fault(row, example, tokenizer, architecture, len(start))
         if problem:
             raise UserError(
                 problem,
@@ -79,7 +94,37 @@ def encode_rows(
                 value=row.target[:80],
                 remedy="Drop the row in the recipe, or choose a model whose vocabulary covers the task",
             )
+        if form == "program":
+            check_program(tokenizer, row.target, file=tokenizer.name_or_path, key=_place(row))
     return examples
+
+
+PROBE = (
+    "def solution():\n    words = ['a']\n    for word in words:\n        last = word  # b\n    return ' '.join(words)"
+)
+"""A program with what tokenizers of prose lose: newlines, two depths of indentation, a space inside quotes."""
+
+
+def check_program(tokenizer: "PreTrainedTokenizerBase", program: str, *, file: object, key: str) -> None:
+    """Refuse a tokenizer that cannot write a program exactly: without newlines and indentation none runs.
+
+    Args:
+        file: The model, as the user knows it.
+        key: Which program it is.
+
+    Raises:
+        UserError: The program comes back from its token ids as another text.
+    """
+    text = tokenizer.decode(tokenizer(program, add_special_tokens=False).input_ids, clean_up_tokenization_spaces=False)
+    if text != program:
+        raise UserError(
+            f"the tokenizer destroys programs: it gives this one back as {text[:80]!r}",
+            file=file,
+            key=key,
+            value=program[:80],
+            remedy="Teach programs to a student whose tokenizer keeps newlines and indentation, such as CodeT5 "
+            "(docs/how-to.md), and rationales to this one",
+        )
 
 
 def _refuse_long(rows: Sequence[TrainingRow], examples: list[Example], architecture: str, max_length: int) -> None:
@@ -99,8 +144,10 @@ def _refuse_long(rows: Sequence[TrainingRow], examples: list[Example], architect
         )
 
 
-def _fault(row: TrainingRow, example: Example, tokenizer: "PreTrainedTokenizerBase", architecture: str) -> str | None:
-    *target_ids, stop = example.target_ids
+def _fault(
+    row: TrainingRow, example: Example, tokenizer: "PreTrainedTokenizerBase", architecture: str, start: int
+) -> str | None:
+    *target_ids, stop = example.target_ids[start:]
     if not example.prompt_ids:
         return "the prompt is empty, so the first target token has nothing to follow"
     if architecture == "causal" and example.prompt_ids[-1] == stop and tokenizer.bos_token_id != stop:

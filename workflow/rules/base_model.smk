@@ -42,3 +42,22 @@ rule check_vocabulary:
         libraries=library_versions("check_vocabulary"),
     script:
         "../scripts/check_vocabulary.py"
+
+
+# Tokenizers of prose lose newlines and indentation: such a student is refused before a teacher writes programs for it.
+rule check_tokenizer:
+    input:
+        student="results/base_models/{model}/manifest.json",
+    output:
+        kept="results/base_models/{model}/writes_programs.json",
+        provenance="results/base_models/{model}/writes_programs.provenance.json",
+    log:
+        "logs/check_tokenizer/{model}.log",
+    priority: 100
+    conda:
+        "../../envs/training.yaml"
+    params:
+        code=code("check_tokenizer"),
+        libraries=library_versions("check_tokenizer"),
+    script:
+        "../scripts/check_tokenizer.py"

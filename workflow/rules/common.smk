@@ -133,11 +133,14 @@ def soft_label_manifest(wildcards):
     return trained_manifest(**mentor_identity(wildcards))
 
 
-def vocabulary_check(wildcards):
-    """That mentor and student share a vocabulary, where the objective takes soft labels."""
-    if recipe_of(wildcards).objective.loss != "mentor-kd":
-        return []
-    return f"results/base_models/{wildcards.model}/taught_by_{mentor_identity(wildcards)['model']}.json"
+def tokenizer_checks(wildcards):
+    """That mentor and student share a vocabulary, where there are soft labels; that programs survive tokenising."""
+    checks = []
+    if recipe_of(wildcards).objective.loss == "mentor-kd":
+        checks.append(f"results/base_models/{wildcards.model}/taught_by_{mentor_identity(wildcards)['model']}.json")
+    if student_prompt(wildcards).form == "program" and workspace.models[wildcards.model].architecture != "causal":
+        checks.append(f"results/base_models/{wildcards.model}/writes_programs.json")
+    return checks
 
 
 def sampled_sources(wildcards):

@@ -5,7 +5,7 @@ rule train_student:
         base=training_base,
         mentor=soft_label_manifest,
         matched=matched_rows,
-        checked=vocabulary_check,
+        checked=tokenizer_checks,
     output:
         folder=directory("results/models/{task}/{setup}/{recipe}/{model}/seed{seed}/model"),
         manifest="results/models/{task}/{setup}/{recipe}/{model}/seed{seed}/manifest.json",
@@ -25,6 +25,7 @@ rule train_student:
     params:
         train=lambda wildcards: plain(recipe_of(wildcards).train),
         objective=lambda wildcards: plain(recipe_of(wildcards).objective),
+        form=lambda wildcards: student_prompt(wildcards).form,
         recipe=lambda wildcards: wildcards.recipe,
         seed=lambda wildcards: int(wildcards.seed),
         code=code("train"),

@@ -2,7 +2,7 @@
 
 import math
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from distillery.running import run_script
 
@@ -15,6 +15,7 @@ def main(
     summary: Path,
     train: dict[str, Any],
     objective: dict[str, Any],
+    form: Literal["text", "program"],
     recipe: str,
     seed: int,
     progress: Path,
@@ -25,6 +26,7 @@ def main(
 
     Args:
         base: Manifest of the base model. `mentor`: manifest of the soft labels' source.
+        form: What targets are, by the student's prompt.
         matched: Rows of another recipe: this training makes as many updates as that one would.
         progress: Where checkpoints lie; a training that finds some goes on from the last.
     """
@@ -60,6 +62,7 @@ def main(
         objective=TypeAdapter(Objective).validate_python(objective),
         mentor=mentor.parent / "model" if mentor else None,
         architecture=started_from.architecture,
+        form=form,
         seed=seed,
         checkpoints=progress,
         steps=steps,

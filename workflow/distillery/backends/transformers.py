@@ -3,10 +3,14 @@
 Prompts are sorted by length, so that a batch carries little padding; decoders are padded on the left with a mask.
 Sampling is seeded per batch from the seeds of its requests: the same requests give the same completions again, but a
 request's sample may differ when the batch around it does (vLLM's does not). The store keeps what was drawn first.
+
+What an encoder-decoder has written already starts its decoder. Requests of a batch have equal starts in tokens: a
+padded decoder would move the positions of models that count them from the left.
 """
 
 import os
 from collections.abc import Iterator, Sequence
+from itertools import groupby
 from pathlib import Path
 
 import torch
@@ -22,6 +26,7 @@ from distillery.backends import Asked, Generated
 from distillery.choices import encode, single_tokens
 from distillery.requests import Series
 from distillery.scored import encode as with_log_probability
+from distillery.tokenise import target_start
 
 
 class TransformersBackend:
@@ -38,10 +43,21 @@ class TransformersBackend:
 
     def generate(self, asked: Sequence[Asked], series: Series) -> Iterator[Generated]:
         size = int(os.environ.get("DISTILLERY_GENERATION_BATCH", "32"))
-        ordered = sorted(asked, key=lambda one: (len(one.request.prompt), one.key))
         answer = self._choices if series.choice else self._batch
-        for start in range(0, len(ordered), size):
-            yield from answer(ordered[start : start + size], series)
+        begun = {one.key: len(self._begun(one)) for one in asked}
+        ordered = sorted(asked, key=lambda one: (begun[one.key], len(one.request.prompt), one.key))
+        for _, group in groupby(ordered, key=lambda one: begun[one.key]):
+            alike = list(group)
+            for start in range(0, len(alike), size):
+                yield from answer(alike[start : start + size], series)
+
+    def _begun(self, asked: Asked) -> list[int]:
+        """Token ids that the decoder goes on after, as training had them; empty where the model starts it itself."""
+        if self._causal or not asked.request.written:
+            return []
+        tokenizer, written = self._tokenizer, asked.request.written
+        start = self._model.config.decoder_start_token_id
+        return [start, *target_start(tokenizer), *tokenizer(written, add_special_tokens=False)["input_ids"]]
 
     @torch.inference_mode()
     def _choices(self, asked: Sequence[Asked], series: Series) -> list[Generated]:
@@ -76,6 +92,10 @@ class TransformersBackend:
         inputs = self._tokenizer(
             [one.request.prompt for one in asked], padding=True, add_special_tokens=special, return_tensors="pt"
         ).to(self._device)
+        given = {name: tensor for name, tensor in inputs.items() if name in {"input_ids", "attention_mask"}}
+        begun = [self._begun(one) for one in asked]
+        if begun[0]:
+            given["decoder_input_ids"] = torch.tensor(begun, device=self._device)
         torch.manual_seed(asked[0].seed)
         sampled = series.temperature > 0
         how = {"temperature": series.temperature, "top_p": series.top_p, "top_k": series.top_k} if sampled else {}
@@ -83,7 +103,7 @@ class TransformersBackend:
         if series.stop:
             stopping.append(StopStringCriteria(self._tokenizer, list(series.stop)))
         generated = self._model.generate(
-            **{name: tensor for name, tensor in inputs.items() if name in {"input_ids", "attention_mask"}},
+            **given,
             do_sample=sampled,
             max_new_tokens=series.max_new_tokens,
             pad_token_id=self._tokenizer.pad_token_id,
@@ -93,7 +113,8 @@ class TransformersBackend:
             **how,
         )
         output, logits = generated.sequences, generated.logits
-        skip = inputs["input_ids"].shape[1] if self._causal else 1  # decoders repeat the prompt; others a start token
+        # Causal models repeat the prompt, decoders what they started from: at least a start token.
+        skip = inputs["input_ids"].shape[1] if self._causal else max(1, len(begun[0]))
         likely = _log_probabilities(logits, output[:, skip:]) if series.scored else [None] * len(asked)
         return [
             self._completion(one, mask, tokens[skip:], series, each)

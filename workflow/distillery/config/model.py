@@ -18,6 +18,12 @@ class HubModel(_Common):
     kind: Literal["hub"]
     id: str = Field(description="Repository, such as `google/flan-t5-small`.")
     revision: str = Field(pattern=r"^[0-9a-f]{40}$", description="Commit, 40 hex digits.")
+    pickle_sha256: str | None = Field(
+        None,
+        pattern=r"^[0-9a-f]{64}$",
+        description="Digest of `pytorch_model.bin`, for repositories without safetensors, such as CodeT5's. It is "
+        "read by torch's restricted loader, which runs no code in it, and kept as safetensors.",
+    )
 
 
 class LocalModel(_Common):
@@ -46,7 +52,7 @@ class PrunedModel(_Common):
 
 
 class RandomModel(_Common):
-    """A tiny Llama with random weights and a character tokenizer: for tests of the graph, never for results."""
+    """A tiny Llama, or T5 for `encoder-decoder`, with random weights and a character tokenizer: only for tests."""
 
     kind: Literal["random"]
     layers: int = Field(2, ge=1)

@@ -37,7 +37,7 @@ from distillery.config.recipe import Lora, MentorKD, Objective, Train
 from distillery.errors import UserError
 from distillery.models import copy_tokenizer, new_folder
 from distillery.records import TrainingRow
-from distillery.tokenise import Architecture, encode_rows
+from distillery.tokenise import Architecture, Form, encode_rows
 from distillery.training.batches import CausalCollator, EpochOrder, Seq2SeqCollator
 from distillery.training.checkpoints import Checkpoint, last_whole
 from distillery.training.held_out import HeldOutLoss, hold_out
@@ -66,6 +66,7 @@ def train_model(
     architecture: Architecture,
     seed: int,
     checkpoints: Path,
+    form: Form = "text",
     steps: int | None = None,
     device_batch_size: int | None = None,
     gradient_checkpointing: bool = False,
@@ -88,6 +89,7 @@ def train_model(
         seed: Decides row order, dropout and adapter initialisation.
         checkpoints: Folder of partial progress, named by the caller after all that shapes the result. It is left in
             place: the caller removes it when the result is stored.
+        form: What targets are: texts, or programs, whose white space the tokenizer must keep.
         steps: Updates to make instead of `train.epochs`, repeating the rows (a compute-matched control).
         device_batch_size: Rows per device and pass; default: its share of the batch. Like the next three an affair of
             the machine, which changes memory and speed, but the result only by rounding.
@@ -108,7 +110,9 @@ def train_model(
     tokenizer = AutoTokenizer.from_pretrained(base, trust_remote_code=False)
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token  # padding is masked by place, so sharing the stop token is harmless
-    encode = functools.partial(encode_rows, tokenizer=tokenizer, architecture=architecture, max_length=train.max_length)
+    encode = functools.partial(
+        encode_rows, tokenizer=tokenizer, architecture=architecture, max_length=train.max_length, form=form
+    )
     rows, held = hold_out(rows, train.held_out)
     units = units_of(rows, objective, encode)
     held_out = [example for unit in units_of(held, objective, encode) for example in unit.examples] if held else []
