@@ -10,6 +10,8 @@ PYTHON ?=
 CORES ?= all
 TABLE ?= results/tables/miniature/table.md
 SNAKEMAKE_OPTIONS ?=
+# Without a GPU two models share the cores: one loads while the other computes, and two half machines do more than a whole.
+NO_GPU := $(if $(wildcard /dev/nvidia[0-9]*),,--resources gpu=2 --max-threads $$(( ($$(nproc) + 1) / 2 )))
 BIN := .venv/bin
 PYTHON_FILES := workflow tests envs
 
@@ -25,7 +27,7 @@ help: ## Show this list
 
 .PHONY: demo
 demo: environment ## Run the default workflow and show its table (no GPU, no account)
-	$(BIN)/snakemake --cores $(CORES) $(SNAKEMAKE_OPTIONS)
+	$(BIN)/snakemake --cores $(CORES) $(NO_GPU) $(SNAKEMAKE_OPTIONS)
 	@echo
 	@echo "The table is in $(TABLE), with CSV and HTML beside it:"
 	@echo

@@ -145,10 +145,24 @@ def test_a_scored_text_is_the_text_with_its_log_probability(loaded, name, series
     backend = loaded(name)
     plain, scored = ask(backend, series, PROMPTS), ask(backend, replace(series, scored=True), PROMPTS)
     for (text, _), (told, _) in zip(plain.values(), scored.values(), strict=True):
-        written, likelihood = decode(told)
-        assert likelihood < 0
+        found = decode(told)
+        assert found.log_probability < 0
         if series is GREEDY:
-            assert written == text
+            assert found.text == text
+
+
+@backends
+def test_a_scored_text_tells_whether_a_stop_text_ended_it_and_what_followed(loaded, name):
+    series = replace(GREEDY, scored=True)
+    for prompt in PROMPTS[:3]:
+        ((text, _),) = ask(loaded(name), series, [prompt]).values()
+        free = decode(text)
+        assert free.tail is None, "nothing to stop at"
+        stop = free.text[2]
+        ((text, finish),) = ask(loaded(name), replace(series, stop=(stop,)), [prompt]).values()
+        cut = decode(text)
+        assert (finish, cut.text) == ("stop", free.text[: free.text.index(stop)])
+        assert free.text.startswith(cut.text + stop + cut.tail)
 
 
 @backends

@@ -49,6 +49,12 @@ FAULTS = {
     "name is not the file's": ("prompts/student-cot.yaml", "prompt", "other", ["'other'", "student-cot"]),
     "unknown model of a sampler": ("samplers/smollm2-few-shot.yaml", "model", "gpt-9", ["gpt-9", "smollm2-135m"]),
     "unknown prompt of a recipe": ("recipes/fine-tune.yaml", "predict.prompt", "nope", ["nope", "predict.prompt"]),
+    "arms of one title": (
+        "experiments/miniature.yaml",
+        "arms",
+        [{"recipe": "fine-tune-cot"}, {"recipe": "fine-tune-cot", "set": {"train.epochs": 9}}],
+        ["one title", "arms.title", "title of its own"],
+    ),
     "unknown recipe of an arm": ("experiments/miniature.yaml", "arms", [{"recipe": "nope"}], ["nope", "mentor-kd"]),
     "unknown task of an experiment": ("experiments/miniature.yaml", "tasks", ["nope"], ["nope", "arithmetic"]),
     "unknown student": ("experiments/miniature.yaml", "students", ["nope"], ["nope", "smollm2-135m-half"]),
@@ -147,7 +153,7 @@ def test_settings_are_laid_over_each_other_recipe_then_setup_then_arm(config):
     edit(config / "setups.yaml", "miniature.recipes.fine-tune-cot", {"train": {"epochs": 7}})
     arms = [
         {"recipe": "fine-tune-cot"},
-        {"recipe": "fine-tune-cot", "set": {"train.batch_size": 2}},
+        {"recipe": "fine-tune-cot", "set": {"train.batch_size": 2}, "title": "Small batches"},
         {"recipe": "fine-tune"},
     ]
     edit(config / "experiments/miniature.yaml", "arms", arms)

@@ -37,6 +37,7 @@ from distillery.records import Question, TrainingRow
 from distillery.refinement import refine
 from distillery.requests import Request, Series
 from distillery.sampling import Asker, sample
+from distillery.scored import decode
 from distillery.steps import search
 from distillery.store import CompletionStore
 from distillery.store_tools import verify
@@ -341,7 +342,7 @@ def test_a_beams_likelihood_is_that_of_its_program(asker, student):
     for line in text.split("\n"):
         request = Request(question.question, 0, written=written)
         (one,) = backend.generate([Asked("k", request, 0)], series)
-        said, likelihood = json.loads(one.text)
+        said, likelihood, _ = decode(one.text)
         assert said == line
         written, total = written + line + "\n", total + likelihood
     labels = tokenizer(text, return_tensors="pt").input_ids

@@ -1,6 +1,7 @@
 """Programs in the stages: judging, rows that teach repair, self-refinement, step-by-step verification."""
 
 import json
+from functools import partial
 
 import pytest
 
@@ -12,7 +13,7 @@ from distillery.prompts import REPAIR_FIELDS, Renderer
 from distillery.records import Completion, Outcome, Question, Verdict
 from distillery.refinement import NO_PROGRAM, refine
 from distillery.rows import Sampled, compose
-from distillery.scored import encode
+from distillery.scored import encode, tail_of
 from distillery.steps import search
 from distillery.store import Stored
 
@@ -125,7 +126,9 @@ class Scripted:
     def ask(self, requests, decoding, stop, what, *, scored=False):
         self.prompts += [one.prompt for one in requests]
         told = [self.say(one.prompt, one.sample_index) for one in requests]
-        return [Stored(f"k{n}", 0, encode(*text) if scored else text, "stop", 1, 1) for n, text in enumerate(told)]
+        if scored:
+            told = [encode(text, likelihood, *(tail or [""])) for text, likelihood, *tail in told]
+        return [Stored(f"k{n}", 0, text, "stop", 1, 1) for n, text in enumerate(told)]
 
 
 SPEC = {"prompt": REPAIR.model_dump(), "decoding": {"temperature": 0.0}, "rounds": 2, "answer": "number"}
@@ -162,24 +165,38 @@ LINES = {
 }
 
 
-def next_line(prompt: str, index: int) -> tuple[str, float]:
-    return LINES[prompt.removeprefix(f"Question: {QUESTION.question}\n")][index]
+def next_line(prompt: str, index: int, lines=LINES) -> tuple:
+    return lines[prompt.removeprefix(f"Question: {QUESTION.question}\n")][index]
 
 
-def searched(scorer, weight: float) -> str:
+def searched(scorer, weight: float, lines=LINES) -> str:
     spec = {
         "prompt": STUDENT.model_dump(),
         "decoding": {"temperature": 0.0, "max_new_tokens": 9, "answer_tokens": 1},
         "samples": 1,
         "steps": {"beams": 2, "samples": 2, "max_lines": 9, "lambda": weight},
     }
-    asker = Scripted(next_line)
+    asker = Scripted(partial(next_line, lines=lines))
     from pathlib import Path
 
     asker.folder = Path("nowhere")
     completions, counts = search([QUESTION], [], spec, asker, scorer, sampler="s")
     assert counts["finished"] == 1
     return completions[0].text
+
+
+def test_a_line_goes_on_from_the_very_tokens_that_ended_the_one_before():
+    lines = {
+        "": [("def solution():", -0.1, "   ")] * 2,
+        "def solution():\n   ": [(" apples = 2 + 3", -0.1, "   ")] * 2,
+        "def solution():\n    apples = 2 + 3\n   ": [(" return apples", -0.1, None)] * 2,
+    }
+    assert searched(NoScorer(), 0.0, lines) == "def solution():\n    apples = 2 + 3\n    return apples"
+
+
+def test_a_program_that_the_model_ended_is_not_asked_for_another_line():
+    lines = {"": [("def solution():", -0.1, "")] * 2, "def solution():\n": [("    apples = 2 + 3", -0.1, None)] * 2}
+    assert searched(NoScorer(), 0.0, lines) == "def solution():\n    apples = 2 + 3"
 
 
 def test_without_a_scorer_the_likeliest_program_wins():
@@ -220,4 +237,12 @@ def test_a_prefix_is_judged_by_whether_it_runs(prefix, line, runs):
 
 
 def test_a_scored_text_is_one_json_value():
-    assert json.loads(encode("    a = 'ü'", -0.123456789)) == ["    a = 'ü'", -0.12346]
+    assert json.loads(encode("    a = 'ü'", -0.123456789, "  ")) == ["    a = 'ü'", -0.12346, "  "]
+
+
+@pytest.mark.parametrize(
+    ("written", "text", "tail"),
+    [("a = 1\n   ", "a = 1", "   "), ("a = 1\n", "a = 1", ""), ("a = 1", "a = 1", None), ("a = 1;b", "a = 1", "b")],
+)
+def test_a_tail_is_what_follows_the_stop_text_that_ended_the_writing(written, text, tail):
+    assert tail_of(written, text, ("\n", ";")) == tail

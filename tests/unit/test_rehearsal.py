@@ -53,7 +53,7 @@ class Scripted:
                 if series.choice:
                     text = encode({"4": -0.2, "5": -1.7})
                 elif series.scored:
-                    text = encode_scored(text, -1.0)
+                    text = encode_scored(text, -1.0, None)
                 yield Generated(one.key, text, "stop", 1, 3)
 
 

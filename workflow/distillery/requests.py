@@ -15,6 +15,7 @@ from functools import cached_property
 from typing import Any
 
 from distillery.canonical import digest_of
+from distillery.scored import FORMAT as SCORED_FORMAT
 
 STORE_FORMAT = 1
 """Raised when the meaning of a key changes: old completions are then asked anew."""
@@ -28,7 +29,7 @@ class Series:
         model: Identity of the weights, from the model's manifest (`Manifest.identity`).
         temperature: 0 is greedy; then `top_p`, `top_k` and `seed` change nothing and are left out of the key.
         stop: Texts that end a completion; they are not part of it.
-        scored: What comes back is the text with its log-probability (`distillery.scored`).
+        scored: What comes back is the text with its log-probability and tail (`distillery.scored`).
         choice: The only texts that the model may write, if not empty; what comes back is a choice with its
             log-probabilities (`distillery.choices`).
     """
@@ -76,6 +77,8 @@ class Series:
         for name in ("choice", "scored"):
             if not values[name]:
                 del values[name]
+        if self.scored:
+            values["scored"] = SCORED_FORMAT
         return {"format": STORE_FORMAT, **values}
 
     @cached_property

@@ -4,9 +4,9 @@ From each of B prefixes the model writes M next lines (the likeliest, and sample
 
     sum of log-probabilities + lambda * sum of log(score of line)
 
-go on. A prefix that returned is finished and stays in the race. lambda = 0, like the scorer `none`, is plain step beam
-search. Lines are asked of the same engine as everything else, with a stop at the line's end, and kept in the store. A
-causal model reads the prefix behind the prompt, an encoder-decoder's decoder goes on after it.
+go on. A prefix that returned, or that the model ended, is finished and stays in the race. lambda = 0, like the scorer
+`none`, is plain step beam search. Lines are asked of the same engine as everything else, with a stop at the line's end,
+and kept in the store. A causal model reads the prefix behind the prompt, an encoder-decoder's decoder goes on after it.
 
 Source: PaD specification, section 4; there with token-level beams inside a copied `generate`. B, M and lambda are ours.
 """
@@ -30,7 +30,10 @@ SAMPLED = 0.7
 
 @dataclass(frozen=True)
 class Beam:
-    """A prefix of a program. `likelihood` and `score` are sums of logarithms over its lines."""
+    """A prefix of a program. `likelihood` and `score` are sums of logarithms over its lines.
+
+    `tail`: what the token that ended the last line wrote of the next one, most often its indentation.
+    """
 
     text: str
     likelihood: float
@@ -41,6 +44,7 @@ class Beam:
     tokens: int = 0
     prompt_tokens: int = 0
     cut: bool = False
+    tail: str = ""
 
     def rank(self, weight: float) -> float:
         return self.likelihood + weight * self.score
@@ -126,7 +130,7 @@ def _continued(
     """Next lines of each beam: the likeliest first, then the sampled ones; equal lines once."""
     steps = spec["steps"]
     stop = [LINE_END, *(one for one in prompt.stop if LINE_END not in one)]
-    prompts = [_after(asked[qid], beam.text, asker.architecture) for qid, beam in todo]
+    prompts = [_after(asked[qid], beam.text + beam.tail, asker.architecture) for qid, beam in todo]
     greedy = asker.ask(prompts, spec["decoding"], stop, what, scored=True)
     sampled = asker.ask(
         [replace(one, sample_index=index) for one in prompts for index in range(1, steps["samples"])],
@@ -140,7 +144,8 @@ def _continued(
     for place, (_, beam) in enumerate(todo):
         new: dict[str, Beam] = {}
         for stored in (greedy[place], *sampled[place * others : (place + 1) * others]):
-            line, likelihood = decode(stored.text)
+            written, likelihood, tail = decode(stored.text)
+            line = beam.tail + written
             cut = stored.finish_reason == "length"
             text = beam.text + line + LINE_END
             returned = line.strip().startswith("return") and len(line) - len(line.lstrip()) <= 4
@@ -150,12 +155,13 @@ def _continued(
                     text=text,
                     likelihood=beam.likelihood + likelihood,
                     score=beam.score,
-                    finished=returned or cut or not line.strip(),
+                    finished=returned or cut or tail is None or not line.strip(),
                     key=stored.key,
                     lines=beam.lines + 1,
                     tokens=beam.tokens + stored.completion_tokens,
                     prompt_tokens=beam.prompt_tokens or stored.prompt_tokens,
                     cut=cut,
+                    tail=tail or "",
                 ),
             )
         found.append(list(new.values()))

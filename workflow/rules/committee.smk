@@ -11,6 +11,7 @@ rule consult:
         provenance="results/committees/{task}/{committee}/{sitter}/asked/{asked}/taught.provenance.json",
     log:
         "logs/consult/{task}/{committee}/{sitter}/{asked}.log",
+    priority: 10
     benchmark:
         "benchmarks/consult/{task}/{committee}/{sitter}/{asked}.tsv"
     conda:
@@ -39,6 +40,7 @@ rule verify_rationales:
         provenance="results/committees/{task}/{committee}/{sitter}/verdicts.provenance.json",
     log:
         "logs/verify_rationales/{task}/{committee}/{sitter}.log",
+    priority: 30
     conda:
         "../../envs/analysis.yaml"
     params:
@@ -64,6 +66,7 @@ rule peer_review:
         provenance="results/committees/{task}/{committee}/{sitter}/asked/{asked}/reviewed.provenance.json",
     log:
         "logs/peer_review/{task}/{committee}/{sitter}/{asked}.log",
+    priority: 10
     benchmark:
         "benchmarks/peer_review/{task}/{committee}/{sitter}/{asked}.tsv"
     conda:

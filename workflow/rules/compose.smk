@@ -11,6 +11,7 @@ rule compose:
         provenance="results/rows/{task}/{setup}/{recipe}/{model}/seed{seed}/provenance.json",
     log:
         "logs/compose/{task}/{setup}/{recipe}/{model}/seed{seed}.log",
+    priority: 30
     conda:
         "../../envs/analysis.yaml"
     params:

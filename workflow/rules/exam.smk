@@ -38,6 +38,7 @@ rule mistakes:
         provenance="results/committees/{task}/{committee}/{sitter}/provenance.json",
     log:
         "logs/mistakes/{task}/{committee}/{sitter}.log",
+    priority: 30
     wildcard_constraints:
         sitter=SITTERS,
     conda:

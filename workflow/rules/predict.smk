@@ -10,6 +10,7 @@ use rule sample_teacher as predict with:
         provenance="results/predictions/{task}/{split}/{setup}/{recipe}/{model}/seed{seed}/provenance.json",
     log:
         "logs/predict/{task}/{split}/{setup}/{recipe}/{model}/seed{seed}.log",
+    priority: 0
     benchmark:
         "benchmarks/predict/{task}/{split}/{setup}/{recipe}/{model}/seed{seed}.tsv"
     params:

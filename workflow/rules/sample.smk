@@ -10,6 +10,7 @@ rule sample_teacher:
         provenance="results/completions/{task}/{split}/{sampler}/provenance.json",
     log:
         "logs/sample/{task}/{split}/{sampler}.log",
+    priority: 20
     benchmark:
         "benchmarks/sample/{task}/{split}/{sampler}.tsv"
     conda:

@@ -13,6 +13,7 @@ rule train_student:
         provenance="results/models/{task}/{setup}/{recipe}/{model}/seed{seed}/provenance.json",
     log:
         "logs/train/{task}/{setup}/{recipe}/{model}/seed{seed}.log",
+    priority: 10
     benchmark:
         "benchmarks/train/{task}/{setup}/{recipe}/{model}/seed{seed}.tsv"
     conda:
@@ -35,6 +36,7 @@ rule train_student:
 
 
 use rule train_student as train_mentor with:
+    priority: 20
     wildcard_constraints:
         model=any_of(mentor_models()),
 

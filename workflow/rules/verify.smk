@@ -10,6 +10,7 @@ rule verify:
         provenance="results/verdicts/{task}/{split}/{sampler}/provenance.json",
     log:
         "logs/verify/{task}/{split}/{sampler}.log",
+    priority: 30
     conda:
         "../../envs/analysis.yaml"
     params:

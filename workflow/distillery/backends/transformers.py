@@ -26,6 +26,7 @@ from distillery.backends import Asked, Generated
 from distillery.choices import encode, single_tokens
 from distillery.requests import Series
 from distillery.scored import encode as with_log_probability
+from distillery.scored import tail_of
 from distillery.tokenise import target_start
 
 
@@ -131,9 +132,10 @@ class TransformersBackend:
         text = self._tokenizer.decode(written, skip_special_tokens=True, clean_up_tokenization_spaces=False)
         cuts = [text.find(stop) for stop in series.stop if stop in text]
         stopped = length is not None or bool(cuts)
-        text = text[: min(cuts)] if cuts else text
+        whole, text = text, text[: min(cuts)] if cuts else text
         if likely is not None:
-            text = with_log_probability(text, float(likely[: len(written) + (length is not None)].sum()))
+            likelihood = float(likely[: len(written) + (length is not None)].sum())
+            text = with_log_probability(text, likelihood, tail_of(whole, text, series.stop))
         return Generated(
             key=asked.key,
             text=text,

@@ -14,6 +14,7 @@ from distillery.choices import encode, single_tokens
 from distillery.errors import UserError
 from distillery.requests import Series
 from distillery.scored import encode as with_log_probability
+from distillery.scored import tail_of
 from distillery.tokenise import encode_prompt
 
 os.environ.setdefault("VLLM_ENABLE_V1_MULTIPROCESSING", "0")  # worker processes cost 14 s at start and a main guard
@@ -77,7 +78,11 @@ class VllmBackend:
                         given = completion.logprobs[0]
                         text = encode({name: given[token].logprob for name, token in choices.items() if token in given})
                     elif series.scored:
-                        text = with_log_probability(text, completion.cumulative_logprob)
+                        written = self._tokenizer.decode(
+                            completion.token_ids, skip_special_tokens=True, clean_up_tokenization_spaces=False
+                        )
+                        tail = tail_of(written, text, series.stop)
+                        text = with_log_probability(text, completion.cumulative_logprob, tail)
                     yield Generated(
                         key=output.request_id,
                         text=text,

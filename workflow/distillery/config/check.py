@@ -195,6 +195,22 @@ def _experiments(workspace: "Workspace") -> Iterator[UserError]:
             continue
         for cell in workspace.cells(name):
             yield from _cell(workspace, experiment.setup, cell.recipe, cell.model, cell.task, file)
+        yield from _titles(workspace, name, file)
+
+
+def _titles(workspace: "Workspace", experiment: str, file: str) -> Iterator[UserError]:
+    """Rows are told apart by titles: found here, and not when all of them are computed."""
+    seen: dict[str, str] = {}
+    for cell in workspace.cells(experiment):
+        row = f"{cell.arm_title} {cell.swept} of {cell.model} on {workspace.tasks[cell.task].title}"
+        if seen.setdefault(row, cell.recipe) != cell.recipe:
+            yield UserError(
+                f"two arms have one title: {seen[row]} and {cell.recipe}",
+                file=file,
+                key="arms.title",
+                value=cell.arm_title,
+                remedy="Give each a title of its own",
+            )
 
 
 def _cell(
