@@ -11,9 +11,9 @@ rule consult:
         provenance="results/committees/{task}/{committee}/{sitter}/asked/{asked}/taught.provenance.json",
     log:
         "logs/consult/{task}/{committee}/{sitter}/{asked}.log",
-    priority: 10
     benchmark:
         "benchmarks/consult/{task}/{committee}/{sitter}/{asked}.tsv"
+    priority: 10
     conda:
         "../../envs/inference.yaml"
     threads: 8
@@ -66,9 +66,9 @@ rule peer_review:
         provenance="results/committees/{task}/{committee}/{sitter}/asked/{asked}/reviewed.provenance.json",
     log:
         "logs/peer_review/{task}/{committee}/{sitter}/{asked}.log",
-    priority: 10
     benchmark:
         "benchmarks/peer_review/{task}/{committee}/{sitter}/{asked}.tsv"
+    priority: 10
     conda:
         "../../envs/inference.yaml"
     threads: 8

@@ -38,9 +38,9 @@ rule mistakes:
         provenance="results/committees/{task}/{committee}/{sitter}/provenance.json",
     log:
         "logs/mistakes/{task}/{committee}/{sitter}.log",
-    priority: 30
     wildcard_constraints:
         sitter=SITTERS,
+    priority: 30
     conda:
         "../../envs/analysis.yaml"
     params:

@@ -14,9 +14,9 @@ rule compose_pairs:
         provenance="results/rows/{task}/{setup}/{recipe}/{model}/seed{seed}/provenance.json",
     log:
         "logs/compose_pairs/{task}/{setup}/{recipe}/{model}/seed{seed}.log",
-    priority: 30
     wildcard_constraints:
         recipe=any_of(pair_recipes()),
+    priority: 30
     conda:
         "../../envs/analysis.yaml"
     params:

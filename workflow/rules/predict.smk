@@ -10,9 +10,9 @@ use rule sample_teacher as predict with:
         provenance="results/predictions/{task}/{split}/{setup}/{recipe}/{model}/seed{seed}/provenance.json",
     log:
         "logs/predict/{task}/{split}/{setup}/{recipe}/{model}/seed{seed}.log",
-    priority: 0
     benchmark:
         "benchmarks/predict/{task}/{split}/{setup}/{recipe}/{model}/seed{seed}.tsv"
+    priority: 0
     params:
         spec=predict_spec,
         sampler=lambda wildcards: wildcards.recipe,

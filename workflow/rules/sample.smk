@@ -10,9 +10,9 @@ rule sample_teacher:
         provenance="results/completions/{task}/{split}/{sampler}/provenance.json",
     log:
         "logs/sample/{task}/{split}/{sampler}.log",
-    priority: 20
     benchmark:
         "benchmarks/sample/{task}/{split}/{sampler}.tsv"
+    priority: 20
     conda:
         "../../envs/inference.yaml"
     threads: 8

@@ -13,9 +13,9 @@ rule train_student:
         provenance="results/models/{task}/{setup}/{recipe}/{model}/seed{seed}/provenance.json",
     log:
         "logs/train/{task}/{setup}/{recipe}/{model}/seed{seed}.log",
-    priority: 10
     benchmark:
         "benchmarks/train/{task}/{setup}/{recipe}/{model}/seed{seed}.tsv"
+    priority: 10
     conda:
         "../../envs/training.yaml"
     threads: 8
@@ -36,9 +36,9 @@ rule train_student:
 
 
 use rule train_student as train_mentor with:
-    priority: 20
     wildcard_constraints:
         model=any_of(mentor_models()),
+    priority: 20
 
 
 ruleorder: train_mentor > train_student
