@@ -82,7 +82,7 @@ def test_every_mistake_has_three_rationales_and_every_rationale_two_reviews(exch
     assert max(question.meta["row"] for question in exchange.questions) == 697
     routing = routes({teacher: teacher for teacher in TEACHERS})
     todo, counts = assignments(exchange.rationales, routing)
-    assert counts == {"rationales": 1161, "reviewed": 1161, "null": 0, "reviews": 2322}
+    assert counts == {"rationales": 1161, "reviewed": 1161, "null": 0, "stopped": 0, "reviews": 2322}
     done = {(one.rationale_id, one.reviewer) for one in exchange.reviews}
     assert {(one.rationale.completion_id, one.reviewer) for one in todo} == done
 
