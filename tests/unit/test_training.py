@@ -376,6 +376,7 @@ CASES = {
 
 
 @pytest.mark.parametrize("options", CASES.values(), ids=CASES)
+@pytest.mark.slow
 def test_a_killed_training_resumes_to_the_same_weights(models, tmp_path, options):
     options = dict(options)
     step = options.pop("step", 9)
@@ -401,6 +402,7 @@ def killed(models, tmp_path_factory):
 
 
 @pytest.mark.parametrize("damage", ["cut", "flipped", "unsealed", "half written"])
+@pytest.mark.slow
 def test_a_torn_checkpoint_is_passed_over_for_the_one_before(models, tmp_path, killed, damage):
     before, weights = killed
     checkpoints = shutil.copytree(before, tmp_path / "checkpoints_out")
