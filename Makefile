@@ -43,7 +43,7 @@ test-nightly: environment ## Kill jobs at random moments (twelve minutes), and f
 	HYPOTHESIS_PROFILE=nightly $(BIN)/pytest tests/unit/test_programs_gate.py tests/unit/test_programs_execution.py $(PYTEST_OPTIONS)
 
 .PHONY: test-quick
-test-quick: environment lint ## Lint, types and the tests that take seconds (under two minutes)
+test-quick: environment lint ## Lint, types and the tests that take seconds (under three minutes)
 	$(BIN)/pytest tests/unit -m "not slow and not e2e and not vllm and not golden" $(PYTEST_OPTIONS)
 
 .PHONY: lint

@@ -38,7 +38,7 @@ from distillery.errors import UserError
 from distillery.models import copy_tokenizer, new_folder
 from distillery.records import TrainingRow
 from distillery.tokenise import Architecture, Form, encode_rows
-from distillery.training.batches import CausalCollator, EpochOrder, Seq2SeqCollator
+from distillery.training.batches import EpochOrder
 from distillery.training.checkpoints import Checkpoint, last_whole
 from distillery.training.held_out import HeldOutLoss, hold_out
 from distillery.training.summary import TrainSummary, summarise
@@ -50,7 +50,7 @@ from distillery.training.trainers import (
     Progress,
     SaveNowAndThen,
 )
-from distillery.training.units import Unit, collator_of, dataset_of, units_of
+from distillery.training.units import Unit, collator_of, dataset_of, row_collator, units_of
 
 logger = logging.getLogger("distillery.training")
 
@@ -130,7 +130,7 @@ def train_model(
     if held_out:
         watch = HeldOutLoss(
             held_out,
-            (CausalCollator if architecture == "causal" else Seq2SeqCollator)(tokenizer.pad_token_id),
+            row_collator(architecture, tokenizer.pad_token_id),
             batch_size=device_batch_size or train.batch_size,
             updates=steps,
             times=train.evaluations,

@@ -98,8 +98,13 @@ def collator_of(
     if isinstance(objective, MentorKD) and objective.mask == "repo-compat":
         examples = [example for unit in units for example in unit.examples]
         width = max(tokens(example) if causal else len(example.target_ids) for example in examples)
-    collate = (CausalCollator if causal else Seq2SeqCollator)(tokenizer.pad_token_id, width)
+    collate = row_collator(architecture, tokenizer.pad_token_id, width)
     return PairCollator(collate) if isinstance(objective, TwoTask) else collate
+
+
+def row_collator(architecture: Architecture, pad_id: int, width: int = 0) -> CausalCollator | Seq2SeqCollator:
+    """The collator of rows that stand alone."""
+    return (CausalCollator if architecture == "causal" else Seq2SeqCollator)(pad_id, width)
 
 
 def _pairs(rows: Sequence[TrainingRow], objective: TwoTask) -> list[tuple[TrainingRow, ...]]:
