@@ -40,7 +40,7 @@ test: environment ## Run all tests but those that kill jobs for minutes
 .PHONY: test-nightly
 test-nightly: environment ## Kill jobs at random moments (twelve minutes), and fuzz gate and parser with 10,000 cases
 	$(BIN)/pytest tests/workflow/test_kill.py $(PYTEST_OPTIONS)
-	HYPOTHESIS_PROFILE=nightly $(BIN)/pytest tests/unit/test_programs_gate.py tests/unit/test_programs_execution.py $(PYTEST_OPTIONS)
+	HYPOTHESIS_PROFILE=nightly $(BIN)/pytest tests/unit/programs/test_gate.py tests/unit/programs/test_execution.py $(PYTEST_OPTIONS)
 
 .PHONY: test-quick
 test-quick: environment lint ## Lint, types and the tests that take seconds (under three minutes)
@@ -53,6 +53,7 @@ lint: environment ## Check style, format, types and the workflow; change nothing
 	$(BIN)/snakefmt --check Snakefile workflow/rules
 	$(BIN)/snakemake --lint
 	$(BIN)/mypy
+	PYTHONPATH=workflow $(BIN)/lint-imports --no-cache
 
 .PHONY: format
 format: environment ## Format Python and Snakemake files in place

@@ -52,21 +52,14 @@ localrules:
     output_space,
 
 
-include: "workflow/rules/questions.smk"
-include: "workflow/rules/base_model.smk"
-include: "workflow/rules/sample.smk"
-include: "workflow/rules/verify.smk"
-include: "workflow/rules/exam.smk"
-include: "workflow/rules/committee.smk"
-include: "workflow/rules/compose.smk"
-include: "workflow/rules/pairs.smk"
-include: "workflow/rules/train.smk"
-include: "workflow/rules/predict.smk"
-include: "workflow/rules/search.smk"
-include: "workflow/rules/refine.smk"
-include: "workflow/rules/score.smk"
-include: "workflow/rules/tables.smk"
-include: "workflow/rules/output_space.smk"
+include: "workflow/rules/tasks.smk"
+include: "workflow/rules/models.smk"
+include: "workflow/rules/sampling.smk"
+include: "workflow/rules/verification.smk"
+include: "workflow/rules/peer_review.smk"
+include: "workflow/rules/training.smk"
+include: "workflow/rules/programs.smk"
+include: "workflow/rules/evaluation.smk"
 
 
 onstart:

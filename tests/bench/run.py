@@ -36,14 +36,14 @@ def in_turn(rounds: int, ours: Callable[[], float], baseline: Callable[[], float
 
 def sampling() -> Iterator[Figure]:
     """Tokens per second through the stage (store, records) against the engine alone, on the same requests."""
-    from distillery.backends import Asked
-    from distillery.backends.vllm import VllmBackend
     from distillery.config.model import RandomModel
-    from distillery.models import prepare_model
+    from distillery.models.sources import prepare_model
     from distillery.records import Question, write_records
-    from distillery.requests import Request, Series, seed_of
-    from distillery.sampling import Asker, sample
-    from distillery.store import CompletionStore
+    from distillery.sampling.backends.base import Asked
+    from distillery.sampling.backends.vllm import VllmBackend
+    from distillery.sampling.requests import Request, Series, seed_of
+    from distillery.sampling.sampler import Asker, sample
+    from distillery.sampling.store import CompletionStore
 
     class Loaded(Asker):
         """An asker whose engine is loaded already: loading is no part of the figure."""
@@ -93,7 +93,7 @@ def sampling() -> Iterator[Figure]:
 
 def grading() -> Iterator[Figure]:
     """Completions graded per second."""
-    from distillery.answers import DEFAULT_GRADERS, grade
+    from distillery.verification.graders import DEFAULT_GRADERS, grade
 
     grader = DEFAULT_GRADERS["number"]["robust"]
     texts = [f" Tom has {n} + 4 = {n + 4} apples. --> {n + 4}" for n in range(20_000)]
@@ -109,8 +109,8 @@ def grading() -> Iterator[Figure]:
 
 def lookup() -> Iterator[Figure]:
     """Seconds to look up 100,000 completion keys in a store of as many."""
-    from distillery.requests import Request, Series
-    from distillery.store import CompletionStore, Stored
+    from distillery.sampling.requests import Request, Series
+    from distillery.sampling.store import CompletionStore, Stored
 
     series = Series.of("bench", {"temperature": 1, "top_p": 1, "top_k": 0, "max_new_tokens": 8, "seed": 0}, [])
     with tempfile.TemporaryDirectory() as scratch:
@@ -130,10 +130,10 @@ def lookup() -> Iterator[Figure]:
 
 def cached() -> Iterator[Figure]:
     """Seconds of a training job that the cache answers, process start included: beside a copy of its folder."""
-    from distillery.cache import ArtifactCache
     from distillery.files import write_json
-    from distillery.job import Job
-    from distillery.provenance import placed, provenance
+    from distillery.jobs.cache import ArtifactCache
+    from distillery.jobs.job import Job
+    from distillery.jobs.provenance import placed, provenance
 
     (REPOSITORY / "work").mkdir(exist_ok=True)
     for megabytes in (1, 1000):

@@ -6,19 +6,19 @@ from pathlib import Path
 
 import pytest
 
-from distillery.answers import DEFAULT_GRADERS, grade
 from distillery.config.prompt import Prompt
 from distillery.config.recipe import Rows
 from distillery.config.task import Grader, Task
 from distillery.errors import UserError
-from distillery.judging import Reading
-from distillery.prompts import Renderer
 from distillery.records import Completion, Outcome, Question
-from distillery.replay.fine_tune_cot import fine_tune_cot_completions, fine_tune_cot_questions
-from distillery.rows import Sampled, compose
-from distillery.tasks.gold import random_guess
+from distillery.tasks.prompts import Renderer
 from distillery.tasks.questions import build_task
-from distillery.verification import verify
+from distillery.tasks.released.fine_tune_cot import fine_tune_cot_completions, fine_tune_cot_questions
+from distillery.training.compose import Sampled, compose
+from distillery.verification.gold_check import random_guess
+from distillery.verification.graders import DEFAULT_GRADERS, grade
+from distillery.verification.judge import Reading
+from distillery.verification.verify import verify
 
 NUMBER = Grader(candidates="number", compare="number")
 STRING = DEFAULT_GRADERS["number"]["paper"]

@@ -11,19 +11,18 @@ from pathlib import Path
 
 import pytest
 
+from distillery.config.committee_checks import routes
 from distillery.config.prompt import Prompt
 from distillery.config.review import AcceptanceRule
-from distillery.config.routing import routes
 from distillery.errors import UserError
-from distillery.prompts import Renderer
+from distillery.peer_review.acceptance import decide, size_matched
+from distillery.peer_review.assignments import assignments
+from distillery.peer_review.audit import audit, audit_markdown
+from distillery.peer_review.records import Decision
+from distillery.peer_review.released import TEACHERS, Exchange, mapd_exchange, mapd_mistakes
+from distillery.peer_review.training_pairs import pair_rows
 from distillery.records import Outcome, Verdict
-from distillery.replay.exchange import Exchange
-from distillery.replay.mapd import TEACHERS, mapd_exchange, mapd_mistakes
-from distillery.review.acceptance import decide, size_matched
-from distillery.review.audit import audit, audit_markdown
-from distillery.review.pairs import pair_rows
-from distillery.review.records import Decision
-from distillery.review.routing import assignments
+from distillery.tasks.prompts import Renderer
 
 ROOT = "replay/mapd"
 pytestmark = pytest.mark.golden

@@ -7,10 +7,9 @@ from pathlib import Path
 import pytest
 
 from distillery.errors import UserError
+from distillery.peer_review.records import Mistake, Review, Taught
+from distillery.peer_review.released import as_task, mapd_exchange
 from distillery.records import Question, read_records, write_records
-from distillery.replay.exchange import as_task
-from distillery.replay.mapd import mapd_exchange
-from distillery.review.records import Mistake, Review, Taught
 
 STEM = "Llama-2-7b-chat-hf_svamp"
 SCRIPT = Path(__file__).parents[2] / "workflow/scripts/import_release.py"

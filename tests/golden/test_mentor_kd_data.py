@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from distillery.answers import DEFAULT_GRADERS, grade
 from distillery.config.task import Grader
 from distillery.records import Completion, Outcome, Question
-from distillery.replay.mentor_kd import mentor_kd_completions, mentor_kd_questions
+from distillery.tasks.released.mentor_kd import mentor_kd_completions, mentor_kd_questions
+from distillery.verification.graders import DEFAULT_GRADERS, grade
 
 RULES = {
     "tracking_shuffled_objects": Grader(candidates="choice", letters="A-C"),

@@ -19,8 +19,8 @@ from distillery.programs.injection import ERROR_CLASSES, confirmed, inject
 from distillery.programs.matching import count, four_cells, judge
 from distillery.programs.sandbox import Sandbox
 from distillery.records import Question
-from distillery.replay.fine_tune_cot import fine_tune_cot_questions
-from distillery.replay.pad import pad_completions, pad_questions, pad_recorded_outputs
+from distillery.tasks.released.fine_tune_cot import fine_tune_cot_questions
+from distillery.tasks.released.pad import pad_completions, pad_questions, pad_recorded_outputs
 
 ROOT = "replay/pad"
 TEACHER = f"{ROOT}/gsm8k_test_teacher_programs_0000-0054.jsonl"

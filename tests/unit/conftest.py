@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from distillery.job import Job
+from distillery.jobs.job import Job
 
 REPOSITORY = Path(__file__).parents[2]
 

@@ -15,7 +15,7 @@ import yaml
 
 REPOSITORY = Path(__file__).parents[2]
 TINY = Path(__file__).parent / "tiny"
-DRAWN = r"distillery\.sampling: .* from the store, (\d+) drawn"
+DRAWN = r"distillery\.sampling\.sampler: .* from the store, (\d+) drawn"
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ class Project:
     def run(self, *targets: str, **environment: str) -> Ran:
         """Run the workflow here and tell what was really computed."""
         output = self.snakemake("--cores", "2", *targets, **environment).stdout
-        told = re.findall(r"distillery\.running: ([a-z_]+) (computed|restored)", output)
+        told = re.findall(r"distillery\.jobs\.runner: ([a-z_]+) (computed|restored)", output)
         return Ran(
             computed=dict(sorted(Counter(stage for stage, how in told if how == "computed").items())),
             restored=dict(sorted(Counter(stage for stage, how in told if how == "restored").items())),

@@ -27,14 +27,14 @@ from pathlib import Path
 stage, record, kills, seed, watched, longest = sys.argv[1:]
 if stage == "sample":
     import vllm, torch, transformers
-    import distillery.sampling, distillery.store
-    distillery.store.UNIT_COMPLETIONS = 4
+    import distillery.sampling.sampler, distillery.sampling.store
+    distillery.sampling.store.UNIT_COMPLETIONS = 4
 else:
     import torch, trl
-    import distillery.training
-    distillery.training.train_model = functools.partial(distillery.training.train_model, checkpoint_steps=2)
-from distillery.job import job_of_record
-from distillery.running import run
+    import distillery.training.train as training
+    training.train_model = functools.partial(training.train_model, checkpoint_steps=2)
+from distillery.jobs.job import job_of_record
+from distillery.jobs.runner import run
 
 spec = importlib.util.spec_from_file_location(stage, f"workflow/scripts/{stage}.py")
 script = importlib.util.module_from_spec(spec)
@@ -187,7 +187,7 @@ def test_two_workflows_that_share_store_and_cache_do_not_disturb_each_other(proj
     ]
     told = [run.communicate(timeout=900)[0] for run in runs]
     assert [run.returncode for run in runs] == [0, 0], told[0][-3000:] + told[1][-3000:]
-    computed = sum(len(re.findall(r"distillery\.running: [a-z_]+ computed", text)) for text in told)
+    computed = sum(len(re.findall(r"distillery\.jobs\.runner: [a-z_]+ computed", text)) for text in told)
     assert computed == 22, "a job was computed twice, or by nobody"
     wanted = finished_template.records()
     assert project.records() == wanted

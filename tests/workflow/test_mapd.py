@@ -135,7 +135,7 @@ def test_a_person_reviews_by_sheet_under_their_own_name_and_a_bad_sheet_is_told_
 
 
 def test_garbage_collection_keeps_what_teachers_and_reviewers_wrote(finished_mapd):
-    from distillery.reachable import completion_keys
+    from distillery.planning.references import completion_keys
 
     assert written(finished_mapd) <= completion_keys([finished_mapd.root / "results"])
 

@@ -24,11 +24,11 @@ FIRST = {  # qid's place -> the first of its two programs
 def programs(tmp_path_factory, request):
     """A finished run of `tiny_programs`, whose student is causal, and `tiny_t5_programs`, an encoder-decoder's."""
     from distillery.files import read_json_lines
-    from distillery.manifest import read_manifest
+    from distillery.models.manifest import read_manifest
     from distillery.records import Question, read_records
-    from distillery.requests import Series
-    from distillery.sampling import requests_for
-    from distillery.store import CompletionStore, Stored
+    from distillery.sampling.requests import Series
+    from distillery.sampling.sampler import requests_for
+    from distillery.sampling.store import CompletionStore, Stored
 
     make_project = request.getfixturevalue("make_project")
     project = make_project(tmp_path_factory.mktemp("programs") / "project")

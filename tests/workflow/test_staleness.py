@@ -91,7 +91,7 @@ CHANGES = [
     ),
     Change(
         "code of the answer extractor, verdicts stay",
-        append("workflow/distillery/answers.py", "\nSPARE = 1\n"),
+        append("workflow/distillery/verification/graders.py", "\nSPARE = 1\n"),
         planned={"check_task": 1, "verify": 1, **BELOW_VERDICTS, "score": 3},
         computed={"check_task": 1, "score": 3, "verify": 2},
     ),
@@ -178,7 +178,7 @@ def test_a_change_plans_and_computes_exactly_what_it_must(finished, change):
 
 def test_a_grader_that_leaves_the_verdicts_as_they_were_trains_and_samples_nothing(finished):
     """Early cut-off: the row of the contract, with the stages behind verification named."""
-    finished.append("workflow/distillery/answers.py", "\nSPARE = 1\n")
+    finished.append("workflow/distillery/verification/graders.py", "\nSPARE = 1\n")
     ran = finished.run()
     assert not {"train", "sample", "compose", "tables"} & set(ran.computed)
     assert ran.restored == {"compose": 3, "sample": 3, "tables": 1, "train": 3}

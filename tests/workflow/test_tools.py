@@ -96,7 +96,7 @@ def test_why_names_the_first_component_that_differs_with_old_and_new_value(finis
 
 
 def test_why_names_the_module_whose_code_changed(finished):
-    finished.append("workflow/distillery/objectives.py", "\nSPARE = 1\n")
+    finished.append("workflow/distillery/training/objectives.py", "\nSPARE = 1\n")
     assert "code of objectives.py" in tool(finished, "why", MENTOR_KD + "/manifest.json")
 
 
@@ -114,7 +114,7 @@ def test_a_cell_that_does_not_exist_is_refused_with_those_that_do(finished):
 
 def test_an_accepted_refactoring_is_restored_and_stays_on_record(finished):
     before = finished.records()
-    finished.append("workflow/distillery/objectives.py", "\nSPARE = 1\n")
+    finished.append("workflow/distillery/training/objectives.py", "\nSPARE = 1\n")
     assert "its inputs are made anew" in tool(
         finished, "accept", MENTOR_KD + "/manifest.json", "--reason", "no effect", check=False
     )
@@ -132,7 +132,7 @@ def test_an_accepted_refactoring_is_restored_and_stays_on_record(finished):
 
 def test_an_output_that_is_not_what_its_job_made_is_not_accepted(finished):
     (finished.root / MENTOR_KD / "summary.json").write_text("{}")
-    finished.append("workflow/distillery/objectives.py", "\nSPARE = 1\n")
+    finished.append("workflow/distillery/training/objectives.py", "\nSPARE = 1\n")
     told = tool(finished, "accept", MENTOR_KD + "/manifest.json", "--upstream", "--reason", "x", check=False)
     assert "not the file that its job made" in told
 

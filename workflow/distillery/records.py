@@ -19,9 +19,9 @@ from typing import Any, ClassVar, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from distillery.canonical import canonical_json
 from distillery.errors import UserError
 from distillery.files import atomic_open
+from distillery.hashing import canonical_json
 
 Split = Literal["train", "dev", "test"]
 FinishReason = Literal["stop", "length", "refused", "failed"]

@@ -1,7 +1,7 @@
 # Which files and parameters the rules of mistakes, committee and peer review have. See config/committees.
 from types import SimpleNamespace
 
-from distillery.config.check_committees import routing_of
+from distillery.config.committee_checks import routing_of
 
 RELEASED = "released"
 SITTERS = "(?:{models})|(?:{setups})/(?:{recipes})/(?:{models})/seed[0-9]+".format(

@@ -14,14 +14,14 @@ sys.path.insert(0, LIBRARY)
 # Jobs import the library of this very Snakefile, whatever else is installed.
 os.environ.update(PYTHONPATH=os.pathsep.join(filter(None, [LIBRARY, os.environ.get("PYTHONPATH")])))
 
-from distillery.answers import graders_of
-from distillery.budget import LIMITS_VARIABLE, PRICES_VARIABLE, RUN_VARIABLE
-from distillery.codedigest import code_digest, library_versions
+from distillery.verification.graders import graders_of
+from distillery.sampling.budget import LIMITS_VARIABLE, PRICES_VARIABLE, RUN_VARIABLE
+from distillery.jobs.code_digest import code_digest, library_versions
 from distillery.config.base import plain
 from distillery.config.load import load_workspace
 from distillery.errors import UserError
 from distillery.programs.run import SANDBOX_VARIABLE
-from distillery.locks import hold_for_life
+from distillery.jobs.locks import hold_for_life
 
 try:
     workspace = load_workspace(config)

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from distillery.running import run_script
+from distillery.jobs.runner import run_script
 
 
 def main(
@@ -21,11 +21,11 @@ def main(
     """Write the figures, and pages of them for people."""
     from distillery.config.review import AcceptanceRule
     from distillery.files import write_json
+    from distillery.peer_review.acceptance import sweep_thresholds
+    from distillery.peer_review.audit import audit
+    from distillery.peer_review.audit_pages import write_pages
+    from distillery.peer_review.records import Acceptance, Review, Taught
     from distillery.records import Verdict, read_records
-    from distillery.review.audit import audit
-    from distillery.review.audit_pages import write_pages
-    from distillery.review.records import Acceptance, Review, Taught
-    from distillery.review.sweep import sweep_thresholds
 
     rule = AcceptanceRule.model_validate(accept)
     reasoned = [one for path in rationales for one in read_records(path, Taught)]

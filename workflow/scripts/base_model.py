@@ -4,7 +4,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from distillery.running import run_script
+from distillery.jobs.runner import run_script
 
 
 def main(
@@ -24,7 +24,7 @@ def main(
 
     from distillery.config.model import Model
     from distillery.files import write_json
-    from distillery.models import prepare_model
+    from distillery.models.sources import prepare_model
 
     made = prepare_model(
         TypeAdapter(Model).validate_python(spec),

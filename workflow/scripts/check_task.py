@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from distillery.running import run_script
+from distillery.jobs.runner import run_script
 
 
 def main(splits: list[Path], test: Path, exemplars: Path, checked: Path, spec: dict[str, Any]) -> None:
@@ -11,7 +11,7 @@ def main(splits: list[Path], test: Path, exemplars: Path, checked: Path, spec: d
     from distillery.config.task import Task
     from distillery.files import read_json_lines, write_json
     from distillery.records import Question, read_records
-    from distillery.tasks.gold import check_gold, random_guess
+    from distillery.verification.gold_check import check_gold, random_guess
 
     task = Task.model_validate({"title": spec["task"], **spec})
     questions = [question for path in splits for question in read_records(path, Question)]

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from distillery.running import run_script
+from distillery.jobs.runner import run_script
 
 
 def main(student: Path, kept: Path) -> None:
@@ -10,8 +10,8 @@ def main(student: Path, kept: Path) -> None:
     from transformers import AutoTokenizer
 
     from distillery.files import write_json
-    from distillery.manifest import read_manifest
-    from distillery.tokenise import PROBE, check_program
+    from distillery.models.manifest import read_manifest
+    from distillery.models.tokenization import PROBE, check_program
 
     model = read_manifest(student)
     tokenizer = AutoTokenizer.from_pretrained(student.parent / "model", trust_remote_code=False)

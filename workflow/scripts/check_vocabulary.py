@@ -2,13 +2,13 @@
 
 from pathlib import Path
 
-from distillery.running import run_script
+from distillery.jobs.runner import run_script
 
 
 def main(mentor: Path, student: Path, same: Path) -> None:
     """Write the vocabulary that both share."""
     from distillery.files import write_json
-    from distillery.manifest import read_manifest, same_vocabulary
+    from distillery.models.manifest import read_manifest, same_vocabulary
 
     teacher, learner = read_manifest(mentor), read_manifest(student)
     same_vocabulary(teacher, learner)

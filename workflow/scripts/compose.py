@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from distillery.running import run_script
+from distillery.jobs.runner import run_script
 
 
 def main(
@@ -30,9 +30,9 @@ def main(
     from distillery.config.prompt import Prompt
     from distillery.config.recipe import Rows
     from distillery.files import read_json_lines, write_json
-    from distillery.prompts import REPAIR_FIELDS, Renderer
     from distillery.records import Completion, Question, Verdict, read_records, write_records
-    from distillery.rows import Sampled, compose
+    from distillery.tasks.prompts import REPAIR_FIELDS, Renderer
+    from distillery.training.compose import Sampled, compose
 
     shown = read_json_lines(exemplars)
     files = zip(sorted(sampled), completions, verdicts, strict=True)

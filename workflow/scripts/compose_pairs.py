@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from distillery.running import run_script
+from distillery.jobs.runner import run_script
 
 
 def main(
@@ -31,11 +31,11 @@ def main(
     from distillery.config.prompt import Prompt
     from distillery.config.review import AcceptanceRule, Pairs
     from distillery.files import read_json_lines, write_json
-    from distillery.prompts import Renderer
+    from distillery.peer_review.acceptance import decide, size_matched, summarise
+    from distillery.peer_review.records import Mistake, Review, Taught
+    from distillery.peer_review.training_pairs import pair_rows
     from distillery.records import Verdict, read_records, write_records
-    from distillery.review.acceptance import decide, size_matched, summarise
-    from distillery.review.pairs import pair_rows
-    from distillery.review.records import Mistake, Review, Taught
+    from distillery.tasks.prompts import Renderer
 
     section = Pairs.model_validate(pairs)
     reasoned = [one for path in rationales for one in read_records(path, Taught)]

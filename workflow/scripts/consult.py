@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from distillery.running import run_script
+from distillery.jobs.runner import run_script
 
 
 def main(
@@ -21,10 +21,10 @@ def main(
         teachers: Name -> sections `rationale` and `feedback`, each with `prompt` and `decoding`.
     """
     from distillery.files import read_json_lines, write_json
+    from distillery.peer_review.ask import ask_teachers, counts_of
+    from distillery.peer_review.records import Mistake
     from distillery.records import read_records, write_records
-    from distillery.review.asking import ask_teachers, counts_of
-    from distillery.review.records import Mistake
-    from distillery.sampling import Asker
+    from distillery.sampling.sampler import Asker
 
     asker = Asker.of(manifest)
     reasoned, remarks = ask_teachers(list(read_records(mistakes, Mistake)), read_json_lines(exemplars), teachers, asker)

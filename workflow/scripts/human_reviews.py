@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from distillery.running import run_script
+from distillery.jobs.runner import run_script
 
 
 def main(
@@ -15,9 +15,9 @@ def main(
     grader: str = "robust",
 ) -> None:
     """Write one review for each row of the sheet; all faults of the sheet are told at once."""
+    from distillery.peer_review.assignments import read_assignments
+    from distillery.peer_review.human_sheets import read_sheet
     from distillery.records import write_records
-    from distillery.review.routing import read_assignments
-    from distillery.review.sheets import read_sheet
 
     todo, _ = read_assignments(rationales, routing, verdicts, grader)
     write_records(reviews, read_sheet(sheet, todo, reviewer=reviewer))

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from distillery.running import run_script
+from distillery.jobs.runner import run_script
 
 
 def main(
@@ -24,10 +24,9 @@ def main(
         files: The release's files, so that a change of theirs shows.
     """
     from distillery.files import write_json
+    from distillery.peer_review.records import Taught
+    from distillery.peer_review.released import as_task, golden, mapd_exchange
     from distillery.records import Question, read_records, write_records
-    from distillery.replay.exchange import as_task, golden
-    from distillery.replay.mapd import mapd_exchange
-    from distillery.review.records import Taught
 
     found = mapd_exchange(Path(released["folder"]), task, stem=released["stem"], checked=released["checked"])
     told = golden(found)

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from distillery.running import run_script
+from distillery.jobs.runner import run_script
 
 
 def main(
@@ -12,8 +12,8 @@ def main(
     """Write one record for each mistake; the counts of the summary add up to the questions asked."""
     from distillery.config.review import Exam
     from distillery.files import write_json
+    from distillery.peer_review.mistakes import find_mistakes
     from distillery.records import Completion, Question, Verdict, read_records, write_records
-    from distillery.review.exam import find_mistakes
 
     found, counts = find_mistakes(
         read_records(questions, Question),

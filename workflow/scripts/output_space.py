@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from distillery.running import run_script
+from distillery.jobs.runner import run_script
 
 
 def main(
@@ -25,9 +25,9 @@ def main(
         cells: One `Cell` section for each score. `refined`: scores file -> file of rounds, for arms that have one.
     """
     from distillery.config.experiment import Experiment
-    from distillery.figures import save_figure
-    from distillery.output_space import draw_study, study, write_study
-    from distillery.tables import Cell
+    from distillery.evaluation.figures import save_figure
+    from distillery.evaluation.output_space import draw_study, study, write_study
+    from distillery.evaluation.tables import Cell
 
     table = Experiment.model_validate(experiment)
     versions = {score: Path(path) for score, path in refined.items()}

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from distillery.running import run_script
+from distillery.jobs.runner import run_script
 
 
 def main(
@@ -32,11 +32,11 @@ def main(
     from collections import Counter
 
     from distillery.files import write_json
+    from distillery.peer_review.ask import ask_reviewers, counts_of, hints_of
+    from distillery.peer_review.assignments import read_assignments
+    from distillery.peer_review.records import Mistake
     from distillery.records import Question, read_records, write_records
-    from distillery.review.asking import ask_reviewers, counts_of, hints_of
-    from distillery.review.records import Mistake
-    from distillery.review.routing import read_assignments
-    from distillery.sampling import Asker
+    from distillery.sampling.sampler import Asker
 
     asker = Asker.of(manifest)
     found = list(read_records(mistakes, Mistake))

@@ -4,7 +4,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from distillery.running import run_script
+from distillery.jobs.runner import run_script
 
 
 def main(
@@ -17,9 +17,9 @@ def main(
     files: list[Path] | None = None,
 ) -> None:
     """Write the splits, the exemplars and a summary of the task in `spec`; `files` are its local sources."""
-    from distillery.canonical import canonical_json
     from distillery.config.task import Task
     from distillery.files import atomic_open, write_json
+    from distillery.hashing import canonical_json
     from distillery.records import write_records
     from distillery.tasks.questions import build_task, summarise
 

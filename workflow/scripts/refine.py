@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from distillery.running import run_script
+from distillery.jobs.runner import run_script
 
 
 def main(
@@ -18,9 +18,9 @@ def main(
 ) -> dict[str, Any]:
     """Write the last version of every prediction, all versions, and how many failed in each round."""
     from distillery.files import read_json_lines, write_json
+    from distillery.programs.self_refinement import refine
     from distillery.records import Completion, Question, read_records, write_records
-    from distillery.refinement import refine
-    from distillery.sampling import Asker
+    from distillery.sampling.sampler import Asker
 
     asker = Asker.of(manifest)
     last, drafts, counts = refine(

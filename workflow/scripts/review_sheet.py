@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from distillery.running import run_script
+from distillery.jobs.runner import run_script
 
 
 def main(
@@ -16,10 +16,10 @@ def main(
     grader: str = "robust",
 ) -> None:
     """Write one row for each rationale, in an order that says nothing about its author."""
+    from distillery.peer_review.assignments import read_assignments
+    from distillery.peer_review.human_sheets import write_sheet
+    from distillery.peer_review.records import Mistake
     from distillery.records import read_records
-    from distillery.review.records import Mistake
-    from distillery.review.routing import read_assignments
-    from distillery.review.sheets import write_sheet
 
     todo, _ = read_assignments(rationales, routing, verdicts, grader)
     write_sheet(todo, list(read_records(mistakes, Mistake)), sheet, reviewer=reviewer, hint=hint != "none")

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from distillery.running import run_script
+from distillery.jobs.runner import run_script
 
 
 def main(
@@ -18,7 +18,7 @@ def main(
     """Write one completion record for each question and sample index, and a summary of them."""
     from distillery.files import read_json_lines, write_json
     from distillery.records import Question, read_records, write_records
-    from distillery.sampling import Asker, sample
+    from distillery.sampling.sampler import Asker, sample
 
     asker = Asker.of(manifest)
     drawn, counts = sample(read_records(questions, Question), read_json_lines(exemplars), spec, asker, sampler=sampler)

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from distillery.running import run_script
+from distillery.jobs.runner import run_script
 
 
 def main(
@@ -21,10 +21,10 @@ def main(
         rounds: All versions of the predictions, where the student mended them: adds the accuracy after each round.
     """
     from distillery.config.task import Grader
+    from distillery.evaluation.score import score, score_rounds
     from distillery.files import write_json
-    from distillery.judging import Reading
     from distillery.records import Completion, Draft, Question, read_records, write_records
-    from distillery.scoring import score, score_rounds
+    from distillery.verification.judge import Reading
 
     asked = list(read_records(questions, Question))
     rules = {name: Grader.model_validate(section) for name, section in graders.items()}

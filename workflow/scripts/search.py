@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from distillery.running import run_script
+from distillery.jobs.runner import run_script
 
 
 def main(
@@ -17,10 +17,10 @@ def main(
 ) -> dict[str, Any]:
     """Write the best program of each question, and how many were finished."""
     from distillery.files import read_json_lines, write_json
-    from distillery.line_scorers import scorer_named
+    from distillery.programs.step_scorers import scorer_named
+    from distillery.programs.step_search import search
     from distillery.records import Question, read_records, write_records
-    from distillery.sampling import Asker
-    from distillery.steps import search
+    from distillery.sampling.sampler import Asker
 
     asker = Asker.of(manifest)
     best, counts = search(

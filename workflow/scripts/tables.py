@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from distillery.running import run_script
+from distillery.jobs.runner import run_script
 
 
 def main(
@@ -24,9 +24,9 @@ def main(
         cells: One `Cell` section for each score, in the order of the experiment file; they name the other inputs.
     """
     from distillery.config.experiment import Experiment
-    from distillery.figures import draw, save_figure
-    from distillery.table_writers import write_csv, write_html, write_markdown
-    from distillery.tables import Cell, build_table
+    from distillery.evaluation.figures import draw, save_figure
+    from distillery.evaluation.table_formats import write_csv, write_html, write_markdown
+    from distillery.evaluation.tables import Cell, build_table
 
     table = build_table(Experiment.model_validate(experiment), [Cell.model_validate(cell) for cell in cells])
     write_markdown(table, markdown)

@@ -4,7 +4,7 @@ import math
 from pathlib import Path
 from typing import Any, Literal
 
-from distillery.running import run_script
+from distillery.jobs.runner import run_script
 
 
 def main(
@@ -34,7 +34,7 @@ def main(
 
     from distillery.config.recipe import Objective, Train
     from distillery.files import sha256_file, write_json
-    from distillery.manifest import Training, describe_model, read_manifest, same_vocabulary
+    from distillery.models.manifest import Training, describe_model, read_manifest, same_vocabulary
     from distillery.records import TrainingRow, read_records
 
     started_from = read_manifest(base)
@@ -52,7 +52,7 @@ def main(
 
     import torch
 
-    from distillery.training import train_model  # heavy libraries are loaded once the inputs are known to be good
+    from distillery.training.train import train_model  # heavy libraries are loaded once the inputs are known to be good
 
     course = train_model(
         list(read_records(rows, TrainingRow)),

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from distillery.running import run_script
+from distillery.jobs.runner import run_script
 
 
 def main(
@@ -12,9 +12,9 @@ def main(
     """Write one verdict record for each completion and grader, and the yield per grader."""
     from distillery.config.task import Grader
     from distillery.files import write_json
-    from distillery.judging import Reading
     from distillery.records import Completion, Question, read_records, write_records
-    from distillery.verification import verify
+    from distillery.verification.judge import Reading
+    from distillery.verification.verify import verify
 
     judged, counts, work = verify(
         read_records(completions, Completion),

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from distillery.running import run_script
+from distillery.jobs.runner import run_script
 
 
 def main(
@@ -21,10 +21,10 @@ def main(
     """
     from distillery.config.task import Grader
     from distillery.files import write_json
-    from distillery.judging import Reading
+    from distillery.peer_review.records import Taught, TaughtVerdict
     from distillery.records import Question, read_records, write_records
-    from distillery.review.records import Taught, TaughtVerdict
-    from distillery.verification import verify
+    from distillery.verification.judge import Reading
+    from distillery.verification.verify import verify
 
     asked = list(read_records(questions, Question))
     rules = {name: Grader.model_validate(section) for name, section in graders.items()}

@@ -8,10 +8,10 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from distillery.cache import OFF, ArtifactCache
 from distillery.cli.common import seconds_of, size, told_plainly
 from distillery.files import sha256_file
-from distillery.reachable import artifact_keys
+from distillery.jobs.cache import OFF, ArtifactCache
+from distillery.planning.references import artifact_keys
 
 app = typer.Typer(no_args_is_help=True, help="Look after the artifact cache: what jobs made.")
 

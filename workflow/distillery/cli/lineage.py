@@ -9,14 +9,14 @@ from rich.console import Console
 from rich.markup import escape
 from rich.tree import Tree
 
-from distillery.adopt import adopt
-from distillery.cache import ArtifactCache
 from distillery.cli.common import ConfigFiles, graph_here, node_of, output_of, told_plainly
-from distillery.forecast import Forecast, How, forecast
-from distillery.graph import Node
-from distillery.job import listed
-from distillery.samples import of_question
-from distillery.staleness import differences, recorded
+from distillery.jobs.cache import ArtifactCache
+from distillery.jobs.job import listed
+from distillery.planning.accept import adopt
+from distillery.planning.forecast import Forecast, How, forecast
+from distillery.planning.lineage import of_question
+from distillery.planning.snakemake_graph import Node
+from distillery.planning.staleness import differences, recorded
 
 MARKS = {How.DONE: "green", How.RESTORED: "cyan", How.COMPUTED: "red", How.DEPENDS: "yellow"}
 

@@ -9,12 +9,12 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from distillery.cache import ArtifactCache
 from distillery.cli.common import ConfigFiles, graph_here, output_of, told_plainly
-from distillery.estimates import Estimate, Rates, estimate
-from distillery.forecast import Forecast, How, forecast
-from distillery.rehearsal import Rehearsals
-from distillery.store import CompletionStore
+from distillery.jobs.cache import ArtifactCache
+from distillery.planning.dry_run import Rehearsals
+from distillery.planning.estimates import Estimate, Rates, estimate
+from distillery.planning.forecast import Forecast, How, forecast
+from distillery.sampling.store import CompletionStore
 
 
 def plan(

@@ -8,9 +8,9 @@ from rich.console import Console
 from rich.table import Table
 
 from distillery.cli.common import seconds_of, size, told_plainly
-from distillery.reachable import completion_keys
-from distillery.store import CompletionStore
-from distillery.store_tools import collect, export, import_slice, statistics, verify
+from distillery.planning.references import completion_keys
+from distillery.sampling.store import CompletionStore
+from distillery.sampling.store_maintenance import collect, export, import_slice, statistics, verify
 
 app = typer.Typer(no_args_is_help=True, help="Look after the completion store: what models wrote.")
 

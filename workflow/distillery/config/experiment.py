@@ -1,25 +1,10 @@
-"""`config/experiments/*.yaml`: a table. `config/setups.yaml`: who teaches, how long. `config/config.yaml`: the run."""
+"""`config/experiments/*.yaml`: one table and its figure: tasks, arms, students, seeds, published numbers."""
 
-from typing import Any, Literal
+from typing import Any
 
 from pydantic import Field
 
 from distillery.config.base import Name, Section, VariantName
-
-
-class Setup(Section):
-    """The circumstances in which recipes are carried out: who teaches, and with what budget.
-
-    Recipes name parts (teacher, mentor), setups name models. Settings are laid over each other in this order: recipe
-    file, the setup's `train`, the setup's `recipes`, the arm's own.
-    """
-
-    teacher: Name | None = Field(None, description="Sampler whose completions are the teacher's rationales.")
-    program_teacher: Name | None = Field(None, description="Sampler whose completions are programs (PaD).")
-    mentor: Name | None = Field(None, description="Base model of the mentor.")
-    committee: Name | None = Field(None, description="Who gives feedback and rationales on the student's mistakes.")
-    train: dict[str, Any] = Field({}, description="Laid over the `train` section of every trained recipe.")
-    recipes: dict[Name, dict[str, Any]] = Field({}, description="Recipe -> sections laid over that recipe.")
 
 
 class Arm(Section):
@@ -69,24 +54,3 @@ class Experiment(Section):
     )
     published: list[Published] = []
     figure: Figure = Figure()
-
-
-class Budget(Section):
-    """What one run may spend on sampling. A spent budget stops the run; what was drawn is kept."""
-
-    samples: int | None = Field(None, ge=0, description="Completions drawn; those in the store cost nothing.")
-    tokens: int | None = Field(None, ge=0, description="Tokens generated.")
-    money: float | None = Field(None, ge=0, description="In the unit of the prices in models.yaml.")
-
-
-class Settings(Section):
-    """`config/config.yaml`."""
-
-    experiments: list[Name] = Field(min_length=1, description="Tables that `rule all` makes.")
-    overrides: dict[str, Any] = Field(
-        {}, description="Declared settings changed for this run: `tasks.arithmetic.sizes.train: 40`."
-    )
-    budget: Budget = Budget()
-    sandbox: Literal["auto", "bwrap", "seccomp", "unsafe"] = Field(
-        "auto", description="Isolation of programs that models write; `unsafe` has none. docs/sandbox.md."
-    )

@@ -10,13 +10,15 @@ import yaml
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from distillery.config.base import NAME_PATTERN, Name
-from distillery.config.check import check_workspace
+from distillery.config.checks import check_workspace
 from distillery.config.committee import Committee
-from distillery.config.experiment import Experiment, Settings, Setup
+from distillery.config.experiment import Experiment
 from distillery.config.model import Model
 from distillery.config.prompt import Prompt
 from distillery.config.recipe import Recipe
 from distillery.config.sampler import Sampler
+from distillery.config.settings import Settings
+from distillery.config.setup import Setup
 from distillery.config.task import Task
 from distillery.config.variants import (
     apply_overrides,

@@ -14,11 +14,13 @@ from pydantic import BaseModel, TypeAdapter
 from pydantic.fields import FieldInfo
 
 from distillery.config.committee import Committee
-from distillery.config.experiment import Experiment, Settings, Setup
+from distillery.config.experiment import Experiment
 from distillery.config.model import Model
 from distillery.config.prompt import Prompt
 from distillery.config.recipe import Recipe
 from distillery.config.sampler import Sampler
+from distillery.config.settings import Settings
+from distillery.config.setup import Setup
 from distillery.config.task import Task
 from distillery.files import atomic_open
 

@@ -5,7 +5,8 @@ import itertools
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from distillery.config.experiment import Arm, Setup
+from distillery.config.experiment import Arm
+from distillery.config.setup import Setup
 from distillery.errors import UserError
 
 

@@ -5,11 +5,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from distillery.config.committee import Committee
-from distillery.config.experiment import Experiment, Published, Settings, Setup
+from distillery.config.experiment import Experiment, Published
 from distillery.config.model import ApiModel, Model, PrunedModel
 from distillery.config.prompt import Prompt
 from distillery.config.recipe import Recipe
 from distillery.config.sampler import Sampler
+from distillery.config.settings import Settings
+from distillery.config.setup import Setup
 from distillery.config.task import Task
 from distillery.config.variants import arm_variants
 from distillery.errors import UserError

@@ -10,7 +10,7 @@ from distillery.errors import UserError
 from distillery.programs.execution import Execution, Outcome
 from distillery.programs.sandbox import Sandbox
 
-logger = logging.getLogger("distillery.programs")
+logger = logging.getLogger(__name__)
 
 SANDBOX_VARIABLE = "DISTILLERY_SANDBOX"
 

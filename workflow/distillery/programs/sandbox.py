@@ -26,8 +26,8 @@ from distillery.errors import UserError
 from distillery.programs.execution import MAX_RECORD, Execution, Outcome, execution_of
 from distillery.programs.gate import refusal
 from distillery.programs.isolation import PROBE, PROFILES, Profile, bwrap_programs, worker_settings
-from distillery.programs.process import BROKEN, START_SECONDS, Worker
 from distillery.programs.worker import HEAD
+from distillery.programs.worker_process import BROKEN, START_SECONDS, Worker
 
 PROGRAMS_PER_WORKER = 500
 ATTEMPTS = 3

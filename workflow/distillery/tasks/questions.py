@@ -2,8 +2,9 @@
 
 `build_task` renders the task file's templates over the source's rows, holds a dev split out of train where the source
 has none, and refuses what would spoil a result later: an exemplar that stands in the test split, a question asked twice
-under one name. Whether gold answers pass their own graders is asked elsewhere (`distillery.tasks.gold`). `summarise`
-counts what is left to a reader's judgement, such as overlaps within published splits.
+under one name. Whether gold answers pass their own graders is checked elsewhere
+(`distillery.verification.gold_check`). `summarise` counts what is left to a reader's judgement, such as overlaps within
+published splits.
 """
 
 import hashlib

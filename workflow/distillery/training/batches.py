@@ -13,8 +13,8 @@ import torch
 from torch import Tensor
 from torch.utils.data import Sampler
 
-from distillery.objectives import IGNORE
-from distillery.tokenise import Example
+from distillery.models.tokenization import Example
+from distillery.training.objectives import IGNORE
 
 WINDOW = 16
 """Most batches that are sorted by length together. Small sets have at least four windows, else every epoch would

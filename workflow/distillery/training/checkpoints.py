@@ -20,7 +20,7 @@ from distillery.files import sha256_file, write_json
 SEAL = "whole.json"
 KEPT = 2
 
-logger = logging.getLogger("distillery.training")
+logger = logging.getLogger(__name__)
 
 
 class Checkpoint(NamedTuple):

@@ -11,12 +11,12 @@ from typing import Any
 import torch
 from transformers import TrainerCallback
 
-from distillery.draws import draw_key
 from distillery.errors import UserError
-from distillery.objectives import IGNORE, cross_entropy_loss
+from distillery.hashing import draw_key
+from distillery.models.tokenization import Example
 from distillery.records import TrainingRow
-from distillery.tokenise import Example
 from distillery.training.batches import CausalCollator, Seq2SeqCollator, tokens
+from distillery.training.objectives import IGNORE, cross_entropy_loss
 from distillery.training.trainers import ObjectiveMixin
 
 HELD_OUT_LOSS = "held_out_loss"

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from pydantic import BaseModel, ConfigDict
 
-from distillery.tokenise import Example
+from distillery.models.tokenization import Example
 from distillery.training.batches import EpochOrder
 from distillery.training.checkpoints import Checkpoint
 from distillery.training.held_out import HELD_OUT_LOSS

@@ -19,9 +19,9 @@ from transformers import PreTrainedModel, Seq2SeqTrainer, TrainerCallback
 from trl import SFTTrainer
 
 from distillery.config.recipe import MentorKD, Objective, TwoTask
-from distillery.objectives import IGNORE, cross_entropy_loss, mentor_kd_loss, two_task_loss
 from distillery.training.batches import EpochOrder
 from distillery.training.checkpoints import seal, writing_folder
+from distillery.training.objectives import IGNORE, cross_entropy_loss, mentor_kd_loss, two_task_loss
 
 if TYPE_CHECKING:
     from transformers import Trainer as _Trainer

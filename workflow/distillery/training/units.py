@@ -12,8 +12,8 @@ from datasets import Dataset
 
 from distillery.config.recipe import MentorKD, Objective, Train, TwoTask
 from distillery.errors import UserError
+from distillery.models.tokenization import Architecture, Example
 from distillery.records import TrainingRow
-from distillery.tokenise import Architecture, Example
 from distillery.training.batches import CausalCollator, PairCollator, Seq2SeqCollator, tokens
 
 FEEDBACK, RATIONALE = "feedback", "rationale"

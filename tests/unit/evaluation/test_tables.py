@@ -1,0 +1,250 @@
+"""A table pools its cells, keeps the experiment's order, and prints the same bytes for the same numbers."""
+
+import csv
+from html.parser import HTMLParser
+
+import pytest
+
+from distillery.config.experiment import Experiment, Figure
+from distillery.errors import UserError
+from distillery.evaluation.intervals import wilson
+from distillery.evaluation.score import summarise
+from distillery.evaluation.table_formats import columns, write_csv, write_html, write_markdown
+from distillery.evaluation.tables import Cell, build_table
+from distillery.files import read_json, write_json
+from distillery.records import GradedPrediction, Outcome, write_records
+
+from ..imports import loaded
+
+FIELDS = {"setup": "mini", "students": ["small"], "arms": [{"recipe": "cot"}]}
+
+
+def experiment(**changes):
+    return Experiment.model_validate(
+        {"experiment": "mini", "title": "Mini", "tasks": ["coin", "sums"], **FIELDS, **changes}
+    )
+
+
+@pytest.fixture
+def cell(tmp_path):
+    """Make a cell of which `right` out of `asked` questions are right, and write its files."""
+
+    def make(
+        recipe="cot", *, right=6, asked=10, task="sums", model="small", seed=1, text="so 4 --> 4", costs=None, **rest
+    ):
+        folder = tmp_path / task / recipe / model / str(seed)
+        graded = [
+            GradedPrediction(
+                qid=f"{task}-{number:03d}",
+                question="2 + 2?",
+                gold="4",
+                text=text,
+                answer_text=None,
+                finish_reason="stop",
+                completion_tokens=7,
+                outcomes={
+                    "robust": Outcome.RIGHT if number < right else Outcome.UNPARSABLE,
+                    "paper": Outcome.RIGHT if number < right + 1 else Outcome.WRONG,
+                },
+                answers={"robust": "4", "paper": "4"},
+            )
+            for number in range(asked)
+        ]
+        write_records(folder / "graded.jsonl", graded)
+        write_json(folder / "scores.json", summarise(graded, ["robust", "paper"]))
+        write_json(folder / "costs.json", costs or {})
+        names = {
+            "task": task,
+            "task_title": task.title(),
+            "recipe": recipe,
+            "arm_title": recipe.upper(),
+            "model": model,
+        }
+        files = {
+            "scores": folder / "scores.json",
+            "predictions": folder / "graded.jsonl",
+            "costs": [folder / "costs.json"],
+        }
+        return Cell.model_validate(names | files | {"seed": seed} | rest)
+
+    return make
+
+
+def written(table, folder):
+    folder.mkdir(exist_ok=True)
+    paths = [folder / f"table.{kind}" for kind in ("md", "csv", "html")]
+    for write, path in zip((write_markdown, write_csv, write_html), paths, strict=True):
+        write(table, path)
+    return [path.read_text(encoding="utf-8") for path in paths]
+
+
+def test_one_seed_has_wilsons_interval(cell):
+    [row] = build_table(experiment(), [cell(right=6, asked=10)]).rows
+    assert (row.accuracy, row.interval) == (60.0, tuple(round(end, 1) for end in wilson(6, 10)))
+    assert (row.others, row.unparsable, row.questions, row.seeds) == ({"paper": 70.0}, 40.0, 10, (1,))
+
+
+def test_seeds_are_pooled_into_one_row(cell):
+    [row] = build_table(experiment(), [cell(right=8, seed=2), cell(right=4, seed=1)]).rows
+    assert (row.accuracy, row.seeds, row.others) == (60.0, (1, 2), {"paper": 70.0})
+    assert row.interval[0] < 40
+    assert row.interval[1] > 80
+
+
+def test_rows_stand_by_task_of_the_experiment_then_model_then_arm(cell):
+    names = [("sums", "big", "b"), ("coin", "small", "b"), ("sums", "small", "a"), ("sums", "big", "a")]
+    table = build_table(experiment(), [cell(recipe, task=task, model=model) for task, model, recipe in names])
+    assert [(row.task, row.model, row.recipe) for row in table.rows] == [
+        ("coin", "small", "b"), ("sums", "big", "b"), ("sums", "big", "a"), ("sums", "small", "a"),
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("published", "verdict"), [(None, ""), (60.0, "inside"), (83.2, "inside"), (83.3, "outside"), (5.0, "outside")]
+)
+def test_a_published_number_is_inside_or_outside_the_printed_interval(cell, published, verdict):
+    [row] = build_table(experiment(), [cell(right=6, asked=10, published=published)]).rows
+    assert row.interval == (31.3, 83.2)
+    assert row.verdict == verdict
+
+
+def test_the_difference_to_the_baseline_has_a_sign_and_an_interval(cell):
+    cells = [cell("base", right=40, asked=80), cell("good", right=60, asked=80), cell("bad", right=20, asked=80)]
+    base, good, bad = build_table(experiment(baseline="base"), cells).rows
+    assert base.difference is None
+    assert base.difference_interval is None
+    assert good.difference == 25.0
+    assert 0 < good.difference_interval[0] < 25 < good.difference_interval[1]
+    assert bad.difference == -25.0
+    assert bad.difference_interval[1] < 0
+
+
+def test_an_arm_on_a_model_without_the_baseline_is_not_compared(cell):
+    rows = build_table(experiment(baseline="base"), [cell("base"), cell("other", model="large")]).rows
+    assert [row.difference for row in rows] == [None, None]
+
+
+def test_costs_are_averaged_and_a_seed_without_them_leaves_the_field_empty(cell):
+    costs = {"training_rows": 100, "train_seconds": 10.0, "device": "cpu", "kept": 5}
+    cells = [cell(seed=1, costs=costs), cell(seed=2, costs=costs | {"training_rows": 200, "train_seconds": None})]
+    [row] = build_table(experiment(), cells).rows
+    assert (row.training_rows, row.train_seconds, row.device, row.samples_used) == (150.0, None, "cpu", None)
+
+
+def test_columns_that_are_empty_everywhere_are_not_printed(cell):
+    bare = {column.heading for column in columns(build_table(experiment(), [cell()]))}
+    assert not bare & {"Published", "Verdict", "Rows", "Train s", "Device"}
+    full = {
+        column.heading
+        for column in columns(build_table(experiment(), [cell(published=50.0, costs={"training_rows": 3})]))
+    }
+    assert full - bare == {"Published", "Verdict", "Rows"}
+
+
+def test_cells_that_contradict_each_other_are_refused(cell):
+    with pytest.raises(UserError, match="two arms of the experiment are the same"):
+        build_table(experiment(), [cell(), cell()])
+    with pytest.raises(UserError, match=r"baseline = 'nobody'.*Name one of cot"):
+        build_table(experiment(baseline="nobody"), [cell()])
+    with pytest.raises(UserError, match=r"scores\.json: not scored by the grader strict"):
+        build_table(experiment(grader="strict"), [cell()])
+    with pytest.raises(UserError, match="qid sums-008: other test questions"):
+        build_table(experiment(), [cell("a", asked=10), cell("b", asked=8)])
+    with pytest.raises(UserError, match="two arms have one title: a and b"):
+        build_table(experiment(), [cell("a", arm_title="Same"), cell("b", arm_title="Same")])
+    with pytest.raises(UserError, match="different published numbers"):
+        build_table(experiment(), [cell(seed=1, published=1.0), cell(seed=2, published=2.0)])
+
+
+def test_scores_that_do_not_belong_to_the_predictions_are_refused(cell):
+    stale = cell(right=6)
+    scores = read_json(stale.scores)
+    scores["graders"]["robust"]["right"] = 7
+    write_json(stale.scores, scores)
+    with pytest.raises(UserError, match="7 of 10 right, but 6 of 10 in"):
+        build_table(experiment(), [stale])
+
+
+def test_equal_input_gives_equal_bytes(cell, tmp_path):
+    cells = [cell(recipe, seed=seed, right=3 + seed) for recipe in ("base", "good") for seed in (1, 2)]
+    first, second = (
+        written(build_table(experiment(baseline="base"), given), tmp_path / name)
+        for name, given in (("one", cells), ("two", [cells[1], cells[0], *cells[2:]]))
+    )
+    assert first == second
+
+
+HOSTILE = "<script>alert('x')</script></pre></table><img src=x onerror=alert(1)> {{ 7 * 7 }} & | done"
+
+
+class Tags(HTMLParser):
+    def __init__(self):
+        super().__init__()
+        self.tags, self.words = [], []
+
+    def handle_starttag(self, tag, attributes):
+        self.tags.append(tag)
+        assert not [name for name, value in attributes if name.startswith("on") or (value or "").startswith("http")]
+
+    def handle_data(self, words):
+        self.words.append(words)
+
+
+def test_text_of_models_and_files_cannot_become_markup(cell, tmp_path):
+    table = build_table(experiment(title=HOSTILE, caption=HOSTILE), [cell(text=HOSTILE, arm_title=HOSTILE)])
+    markdown, _, html = written(table, tmp_path / "out")
+    page = Tags()
+    page.feed(html)
+    assert "<script" not in html
+    assert not {"script", "img", "link"} & set(page.tags)
+    assert page.words.count(HOSTILE) >= 6  # title, heading, caption, arm, and what the student wrote
+    assert "<script" not in markdown
+    lines = [line.replace("\\|", "") for line in markdown.splitlines() if line.startswith("|")]
+    assert len({line.count("|") for line in lines}) == 1
+
+
+def test_the_sample_viewer_shows_the_first_right_and_the_first_other_answers(cell, tmp_path):
+    table = build_table(experiment(), [cell(right=5, asked=10, text="x" * 5000)])
+    assert [example.prediction.qid for example in table.rows[0].examples] == [f"sums-00{n}" for n in (0, 1, 2, 5, 6, 7)]
+    html = written(table, tmp_path / "out")[2]
+    assert html.count("Shown are 4000 of 5000 characters") == 6
+    assert "x" * 4001 not in html
+
+
+def test_csv_has_one_number_per_field(cell, tmp_path):
+    table = build_table(experiment(baseline="base"), [cell("base"), cell("cot.degree=2", swept={"rows.degree": 2})])
+    written(table, tmp_path / "out")
+    base, swept = csv.DictReader((tmp_path / "out" / "table.csv").open())
+    assert (base["accuracy"], base["accuracy_paper"], base["difference"], base["published"]) == ("60.0", "70.0", "", "")
+    assert (swept["swept"], swept["difference_low"]) == ('{"rows.degree": 2}', "0.0")
+
+
+def test_figures_are_the_same_bytes_each_time_and_keep_the_order_of_the_arms(cell, tmp_path):
+    from distillery.evaluation.figures import draw, save_figure
+
+    arms = [cell("zeta", published=70.0), cell("alpha"), cell("mid", task="coin")]
+    table = build_table(experiment(), arms)
+    for name in ("one", "two"):
+        save_figure(draw(table, Figure()), tmp_path / f"{name}.svg", tmp_path / f"{name}.png")
+    svg = (tmp_path / "one.svg").read_text(encoding="utf-8")
+    assert svg == (tmp_path / "two.svg").read_text(encoding="utf-8")
+    assert (tmp_path / "one.png").read_bytes() == (tmp_path / "two.png").read_bytes()
+    labels = [svg.index(f">{arm}<") for arm in ("MID", "ZETA", "ALPHA")]
+    assert labels == sorted(labels)
+    assert ">published<" in svg
+
+
+def test_a_figure_over_a_setting_needs_a_sweep_of_it(cell):
+    from distillery.evaluation.figures import draw
+
+    swept = [cell(f"cot.degree={degree}", arm_title="COT", swept={"rows.degree": degree}) for degree in (1, 2, 16)]
+    table = build_table(experiment(), [*swept, cell("base")])
+    assert draw(table, Figure(over="rows.degree")).to_dict()
+    words = [cell(f"cot.kind={kind}", arm_title="COT", swept={"kind": [kind]}) for kind in ("b", "a")]
+    assert draw(build_table(experiment(), words), Figure(over="kind")).to_dict()
+    with pytest.raises(UserError, match=r"figure\.over = 'train\.epochs'.*Its arms sweep rows.degree"):
+        draw(table, Figure(over="train.epochs"))
+
+
+def test_building_a_table_loads_no_plotting_library():
+    assert loaded("distillery.evaluation.table_formats", "pandas", "altair", "vl_convert") == []

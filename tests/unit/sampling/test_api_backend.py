@@ -1,0 +1,157 @@
+"""A teacher behind an endpoint: real requests over HTTP to a server that answers as told, faults included."""
+
+import json
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import pytest
+
+from distillery.config.model import ApiModel
+from distillery.errors import UserError
+from distillery.models.manifest import read_manifest
+from distillery.models.sources import prepare_model
+from distillery.records import Question
+from distillery.sampling.budget import price_of
+from distillery.sampling.logprobs import decode_choice
+from distillery.sampling.requests import Request
+from distillery.sampling.sampler import Asker, sample
+from distillery.sampling.store import CompletionStore
+
+PROMPT = {"prompt": "p", "input": "Q: {{ question }}\nA:", "chat": True}
+QUESTIONS = [Question(qid=f"q{n}", task="t", question=f"{n} + {n}?", gold=str(2 * n)) for n in range(6)]
+
+
+class Endpoint:
+    """A server on this machine. `faults` are answered first, one for each request, then answers."""
+
+    def __init__(self) -> None:
+        self.asked: list[dict] = []
+        self.keys: set[str] = set()
+        self.faults: list[int] = []
+        self.poisoned = ""
+        endpoint = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_POST(self) -> None:
+                body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+                endpoint.asked.append({"path": self.path, **body})
+                endpoint.keys.add(self.headers["Authorization"])
+                text = body["messages"][0]["content"] if "messages" in body else body["prompt"]
+                if endpoint.faults or (endpoint.poisoned and endpoint.poisoned in text):
+                    status = endpoint.faults.pop() if endpoint.faults else 400
+                    return self.answer(status, {"error": {"message": f"fault {status}"}}, {"Retry-After": "0"})
+                said = f"I was asked {text[-8:]!r}, seed {body.get('seed')}"
+                choice = {"index": 0, "finish_reason": "length" if "5 + 5" in text else "stop"}
+                choice |= {"message": {"role": "assistant", "content": said}} if "messages" in body else {"text": said}
+                usage = {"prompt_tokens": 10, "completion_tokens": 5, "total_tokens": 15}
+                return self.answer(200, {"id": "x", "object": "o", "created": 0, "model": body["model"],
+                                         "choices": [choice], "usage": usage}, {})  # fmt: skip
+
+            def answer(self, status: int, body: dict, headers: dict[str, str]) -> None:
+                data = json.dumps(body).encode()
+                self.send_response(status)
+                for name, value in {**headers, "Content-Type": "application/json"}.items():
+                    self.send_header(name, value)
+                self.send_header("Content-Length", str(len(data)))
+                self.end_headers()
+                self.wfile.write(data)
+
+            def log_message(self, *_arguments: object) -> None:
+                """Print nothing."""
+
+        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self.server.server_port}/v1"
+        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+
+
+@pytest.fixture
+def endpoint(monkeypatch):
+    made = Endpoint()
+    monkeypatch.setenv("MY_KEY", "a-secret-key")
+    monkeypatch.setenv("DISTILLERY_API_RETRIES", "3")
+    yield made
+    made.server.shutdown()
+
+
+@pytest.fixture
+def asker(endpoint, tmp_path):
+    model = ApiModel(kind="api", id="teacher-1", endpoint=endpoint.url, key="MY_KEY")
+    made = prepare_model(model, tmp_path / "model", parent=None, downloads=tmp_path)
+    assert read_manifest(tmp_path / "model").identity == f"api:teacher-1@{endpoint.url}"
+    return Asker(tmp_path / "model", made.identity, made.architecture, CompletionStore(str(tmp_path / "store")))
+
+
+def draw(asker: Asker, samples: int = 1, **prompt):
+    spec = {
+        "prompt": {**PROMPT, **prompt},
+        "samples": samples,
+        "decoding": {"temperature": 0.7, "top_p": 0.9, "top_k": 0, "max_new_tokens": 8, "seed": 0},
+    }
+    return sample(QUESTIONS, [], spec, asker, sampler="api")[0]
+
+
+def test_every_question_is_asked_once_and_the_answers_are_kept(asker, endpoint):
+    first = draw(asker)
+    assert len(endpoint.asked) == 6
+    assert all(f"+ {one.qid[1]}?" in one.text for one in first)
+    assert draw(asker) == first and len(endpoint.asked) == 6, "the second time all is in the store"
+    assert [one.finish_reason for one in first] == ["stop"] * 5 + ["length"]
+    assert {(one["temperature"], one["top_p"], one["max_tokens"]) for one in endpoint.asked} == {(0.7, 0.9, 8)}
+    assert len({one["seed"] for one in endpoint.asked}) == 6
+
+
+def test_a_plain_prompt_goes_to_the_completions_endpoint(asker, endpoint):
+    draw(asker, chat=False)
+    assert {one["path"] for one in endpoint.asked} == {"/v1/completions"}
+
+
+def test_rate_limits_and_server_errors_are_retried(asker, endpoint):
+    endpoint.faults = [429, 500, 503]
+    assert len(draw(asker)) == 6
+
+
+def test_a_request_that_fails_for_good_keeps_the_others_and_is_not_stored(asker, endpoint):
+    endpoint.poisoned = "3 + 3"
+    with pytest.raises(UserError, match="1 of 6 requests failed for good"):
+        draw(asker)
+    asked = len(endpoint.asked)
+    endpoint.poisoned = ""
+    assert len(draw(asker)) == 6 and len(endpoint.asked) == asked + 1
+
+
+def test_the_key_goes_to_the_endpoint_and_nowhere_else(asker, endpoint, tmp_path, caplog):
+    caplog.set_level("DEBUG")
+    draw(asker)
+    assert endpoint.keys == {"Bearer a-secret-key"}
+    assert "a-secret-key" not in caplog.text
+    assert all(b"a-secret-key" not in path.read_bytes() for path in tmp_path.rglob("*") if path.is_file())
+
+
+def test_a_missing_or_refused_key_is_named(asker, endpoint, monkeypatch):
+    endpoint.faults = [401] * 99
+    with pytest.raises(UserError, match="refuses the key"):
+        draw(asker)
+    monkeypatch.delenv("MY_KEY")
+    asker._backend = None
+    with pytest.raises(UserError, match="MY_KEY"):
+        draw(asker)
+
+
+def test_money_is_counted_and_a_budget_of_it_stops(asker, monkeypatch):
+    monkeypatch.setenv("DISTILLERY_PRICES", json.dumps({asker.identity: [1e6, 2e6]}))
+    assert price_of(asker.identity, 10, 5) == 20
+    asker.budget.limits = {"money": 60}
+    with pytest.raises(UserError, match="60 of 60 money"):
+        draw(asker)
+    request = Request("", 0)
+    assert request.key and asker.budget.spent["samples"] == 3
+
+
+@pytest.mark.parametrize("special_tokens", [True, False])
+def test_a_constraint_is_sent_and_an_endpoint_that_ignores_it_gives_a_text_and_no_choice(
+    asker, endpoint, special_tokens
+):
+    decoding = {"temperature": 0.0, "max_new_tokens": 1}
+    (given,) = asker.ask([Request("Score: [", 0, special_tokens)], decoding, [], "scores", choice=("1", "2"))
+    assert endpoint.asked[0]["structured_outputs"] == {"choice": ["1", "2"]} and endpoint.asked[0]["logprobs"]
+    assert decode_choice(given.text, ("1", "2")) is None

@@ -1,0 +1,368 @@
+"""The table of one experiment: accuracies pooled over seeds, with intervals, costs and published numbers.
+
+A cell is one trained model's run over one task's test questions; a row pools the cells that differ in their seed only.
+What is printed is rounded here, once (percent and seconds to one decimal), and `inside` / `outside` is decided on the
+rounded numbers, so that a reader can check it against the page. Rows keep the order of the experiment file: task,
+then model, then arm. `distillery.evaluation.table_formats` turns a table into Markdown, CSV and HTML.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict
+
+from distillery.config.experiment import Experiment
+from distillery.errors import UserError
+from distillery.evaluation.intervals import difference_interval, pooled_interval, wilson
+from distillery.files import read_json
+from distillery.records import GradedPrediction, Outcome, read_records
+
+# Sample viewer: so many right answers and so many others of each row.
+SHOWN = 3
+
+REMADE = "Delete the file and run the workflow again; it is made anew"
+
+
+class Cell(BaseModel):
+    """One run of one arm on one task, and the files that hold its numbers."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    task: str
+    task_title: str
+    recipe: str
+    """Name of the recipe's variant, as in paths (`mentor-kd.lambda=0.5`)."""
+    arm_title: str
+    """Title of the arm without the settings that a sweep varies: rows add those, curves share the title."""
+    model: str
+    seed: int
+    scores: Path
+    """Summary of `distillery.evaluation.score.score`."""
+    predictions: Path
+    """GradedPrediction records."""
+    swept: dict[str, Any] = {}
+    """Dotted path -> value of what the arm's sweep sets in this variant."""
+    published: float | None = None
+    """Accuracy in percent that the paper prints for this cell."""
+    published_source: str | None = None
+    note: str | None = None
+    """What a reader must know of how this cell came about."""
+    costs: tuple[Path, ...] = ()
+    """JSON objects of earlier stages; the keys of `Costs` are read wherever they stand, all others are ignored."""
+
+
+class Costs(BaseModel):
+    """What a cell took; None where no summary says so."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+    training_rows: int | None = None
+    samples_used: int | None = None
+    """Completions that training rows were chosen from."""
+    train_seconds: float | None = None
+    device: str | None = None
+    """Where the seconds were spent: `cpu`, `gpu`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """One test question as the sample viewer shows it."""
+
+    prediction: GradedPrediction
+    outcome: Outcome
+    answer: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One line of the table. Accuracies, shares and intervals in percent; None is an empty field."""
+
+    task: str
+    task_title: str
+    recipe: str
+    arm_title: str
+    swept: dict[str, Any]
+    model: str
+    seeds: tuple[int, ...]
+    questions: int
+    accuracy: float
+    interval: tuple[float, float]
+    others: dict[str, float]
+    """Accuracy under each grader that is not the experiment's."""
+    unparsable: float
+    """Questions without a final answer that the main grader could find."""
+    truncated: float
+    """Completions that hit the token limit, whatever their verdict."""
+    raised: float | None
+    """Programs that did not run to a value; None where completions are texts."""
+    rounds: tuple[float, ...]
+    """Accuracy after 0, 1, ... rounds of self-refinement; empty without."""
+    training_rows: float | None
+    samples_used: float | None
+    train_seconds: float | None
+    device: str | None
+    published: float | None
+    published_source: str | None
+    difference: float | None
+    """Accuracy minus the baseline's, in points; None without a baseline, and in the baseline's own row."""
+    difference_interval: tuple[float, float] | None
+    predictions: tuple[Path, ...]
+    examples: tuple[Example, ...]
+
+    @property
+    def arm(self) -> str:
+        """Title of the arm with its swept settings."""
+        settings = ", ".join(f"{path.rsplit('.', 1)[-1]}={value}" for path, value in self.swept.items())
+        return f"{self.arm_title} ({settings})" if settings else self.arm_title
+
+    @property
+    def verdict(self) -> str:
+        """Whether the published number lies within our interval; empty if there is none."""
+        if self.published is None:
+            return ""
+        return "inside" if self.interval[0] <= self.published <= self.interval[1] else "outside"
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """An experiment's rows, with what a page around them says."""
+
+    experiment: str
+    title: str
+    paper: str | None
+    caption: str
+    grader: str
+    other_graders: tuple[str, ...]
+    baseline_title: str | None
+    rows: tuple[Row, ...]
+    notes: tuple[str, ...] = ()
+    """What cells have to say beside their numbers, each once."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Run:
+    """A cell with what its files say."""
+
+    cell: Cell
+    scores: dict
+    right: dict[str, bool]
+    """Qid -> right under the main grader, in the order of qid."""
+    examples: tuple[Example, ...]
+    costs: Costs
+
+
+def build_table(experiment: Experiment, cells: Sequence[Cell]) -> Table:
+    """Read the files of all cells and pool them.
+
+    Args:
+        experiment: Title, main grader and baseline; its order of tasks is the table's.
+        cells: In the order of the experiment file; tasks that the experiment does not name come last.
+
+    Raises:
+        UserError: Files of a cell contradict each other, lack the main grader, or answer other questions than the
+            other cells of the task; two cells are the same, or look the same; the baseline is no recipe of the table.
+        ValueError: There is no cell.
+    """
+    if not cells:
+        raise ValueError(f"experiment {experiment.experiment} has no cells")
+    order = {task: place for place, task in enumerate(experiment.tasks)}
+    ordered = _grouped(sorted(cells, key=lambda cell: order.get(cell.task, len(order))))
+    if experiment.baseline is not None and all(cell.recipe != experiment.baseline for cell in cells):
+        recipes = ", ".join(dict.fromkeys(cell.recipe for cell in cells))
+        raise UserError(
+            "no arm of this recipe",
+            file=f"experiment {experiment.experiment}",
+            key="baseline",
+            value=experiment.baseline,
+            remedy=f"Name one of {recipes}",
+        )
+    rows: list[Row] = []
+    for groups in ordered.values():
+        runs = {key: [_read(cell, experiment.grader) for cell in group] for key, group in groups.items()}
+        _check_same_questions([run for group in runs.values() for run in group])
+        for (model, recipe), group in runs.items():
+            compared = experiment.baseline is not None and recipe != experiment.baseline
+            baseline = runs.get((model, str(experiment.baseline))) if compared else None
+            rows.append(_row(group, baseline, experiment.grader))
+    _check_titles(rows)
+    return Table(
+        experiment=experiment.experiment,
+        title=experiment.title,
+        paper=experiment.paper,
+        caption=experiment.caption,
+        grader=experiment.grader,
+        other_graders=tuple(sorted({grader for row in rows for grader in row.others})),
+        baseline_title=next((row.arm for row in rows if row.recipe == experiment.baseline), None),
+        rows=tuple(rows),
+        notes=tuple(dict.fromkeys(cell.note for cell in cells if cell.note)),
+    )
+
+
+def _grouped(cells: Sequence[Cell]) -> dict[str, dict[tuple[str, str], list[Cell]]]:
+    """Cells by task, then by model and recipe, then by seed; names in order of first appearance."""
+    tasks: dict[str, dict[tuple[str, str], list[Cell]]] = {}
+    for cell in cells:
+        group = tasks.setdefault(cell.task, {}).setdefault((cell.model, cell.recipe), [])
+        if any(cell.seed == other.seed for other in group):
+            name = f"{cell.task}, {cell.recipe}, {cell.model}, seed {cell.seed}"
+            raise UserError("two arms of the experiment are the same", key=name, remedy="Remove one of them")
+        group.append(cell)
+    for task, groups in tasks.items():
+        models = list(dict.fromkeys(model for model, _ in groups))
+        by_model = sorted(groups.items(), key=lambda item: models.index(item[0][0]))
+        tasks[task] = {key: sorted(group, key=lambda cell: cell.seed) for key, group in by_model}
+    return tasks
+
+
+def _read(cell: Cell, grader: str) -> _Run:
+    scores = read_json(cell.scores)
+    if grader not in scores["graders"]:
+        raise UserError(
+            f"not scored by the grader {grader}",
+            file=cell.scores,
+            remedy=f"Choose a grader among {', '.join(sorted(scores['graders']))}, or add it to the task {cell.task}",
+        )
+    predictions = sorted(read_records(cell.predictions, GradedPrediction), key=GradedPrediction.sort_key)
+    right = {prediction.qid: prediction.outcomes[grader] == Outcome.RIGHT for prediction in predictions}
+    counts = scores["graders"][grader]
+    if (len(right), sum(right.values())) != (counts["asked"], counts["right"]):
+        raise UserError(
+            f"{counts['right']} of {counts['asked']} right, but {sum(right.values())} of {len(right)} in"
+            f" {cell.predictions}",
+            file=cell.scores,
+            remedy=REMADE,
+        )
+    return _Run(cell, scores, right, _examples(predictions, grader), _costs(cell))
+
+
+def _costs(cell: Cell) -> Costs:
+    found: dict[str, Any] = {}
+    for path in cell.costs:
+        facts = read_json(path)
+        found |= {key: facts[key] for key in Costs.model_fields if facts.get(key) is not None}
+    return Costs.model_validate(found)
+
+
+def _check_same_questions(runs: list[_Run]) -> None:
+    """Arms of a task are compared question by question, so each must have answered all of them."""
+    for run in runs[1:]:
+        apart = run.right.keys() ^ runs[0].right.keys()
+        if apart:
+            raise UserError(
+                f"other test questions than in {runs[0].cell.predictions}",
+                file=run.cell.predictions,
+                key=f"qid {min(apart)}",
+                remedy=REMADE,
+            )
+
+
+def _check_titles(rows: list[Row]) -> None:
+    """Rows are told apart by titles, and figures would draw two of one title over each other."""
+    seen: dict[tuple[str, str, str], Row] = {}
+    for row in rows:
+        other = seen.setdefault((row.task_title, row.model, row.arm), row)
+        if other is not row:
+            what, names = (
+                ("task", (other.task, row.task)) if other.task != row.task else ("arm", (other.recipe, row.recipe))
+            )
+            raise UserError(
+                f"two {what}s have one title: {names[0]} and {names[1]}",
+                value=f"{row.task_title}, {row.arm}",
+                key="title",
+                remedy="Give each a title of its own",
+            )
+
+
+def _row(runs: list[_Run], baseline: list[_Run] | None, grader: str) -> Row:
+    cell, answers = runs[0].cell, _answers(runs)
+    asked = len(answers[0])
+    accuracy = _accuracy(answers)
+    single = len(runs) == 1
+    interval = wilson(sum(answers[0]), asked) if single else pooled_interval(answers)
+    published = {(run.cell.published, run.cell.published_source) for run in runs}
+    if len(published) > 1:
+        raise UserError(f"seeds of {cell.recipe} on {cell.task} name different published numbers: {published}")
+    graders = sorted(set.intersection(*(set(run.scores["graders"]) for run in runs)) - {grader})
+    difference = None if baseline is None else _rounded(accuracy - _accuracy(_answers(baseline)))
+    return Row(
+        task=cell.task,
+        task_title=cell.task_title,
+        recipe=cell.recipe,
+        arm_title=cell.arm_title,
+        swept=cell.swept,
+        model=cell.model,
+        seeds=tuple(run.cell.seed for run in runs),
+        questions=asked,
+        accuracy=_rounded(accuracy),
+        interval=_rounded_ends(interval),
+        others={name: _mean([run.scores["graders"][name]["accuracy"] for run in runs]) for name in graders},
+        unparsable=_mean([100 * run.scores["graders"][grader]["unparsable"] / asked for run in runs]),
+        truncated=_mean([run.scores["truncated_percent"] for run in runs]),
+        raised=_mean_if_known([_raised(run, grader) for run in runs]),
+        rounds=_rounds([run.scores.get("rounds", {}).get(grader, []) for run in runs]),
+        training_rows=_mean_if_known([run.costs.training_rows for run in runs]),
+        samples_used=_mean_if_known([run.costs.samples_used for run in runs]),
+        train_seconds=_mean_if_known([run.costs.train_seconds for run in runs]),
+        device=" + ".join(sorted({run.costs.device for run in runs if run.costs.device})) or None,
+        published=cell.published,
+        published_source=cell.published_source,
+        difference=difference,
+        difference_interval=(
+            None if baseline is None else _rounded_ends(difference_interval(answers, _answers(baseline)))
+        ),
+        predictions=tuple(run.cell.predictions for run in runs),
+        examples=runs[0].examples,
+    )
+
+
+def _raised(run: _Run, grader: str) -> float | None:
+    counts = run.scores["graders"][grader]
+    return 100 * (counts["raised"] + counts["rejected"]) / counts["asked"] if run.scores.get("programs") else None
+
+
+def _rounds(runs: list[list[float]]) -> tuple[float, ...]:
+    """Means over seeds; a run that ended early keeps its last accuracy."""
+    longest = max(map(len, runs))
+    return tuple(_mean([run[min(place, len(run) - 1)] for run in runs]) for place in range(longest if all(runs) else 0))
+
+
+def _examples(predictions: list[GradedPrediction], grader: str) -> tuple[Example, ...]:
+    """The first right and the first other answers: a choice that no one made by hand."""
+    chosen: dict[bool, list[Example]] = {True: [], False: []}
+    for prediction in predictions:
+        outcome = prediction.outcomes[grader]
+        kind = chosen[outcome == Outcome.RIGHT]
+        if len(kind) < SHOWN:
+            kind.append(Example(prediction, outcome, prediction.answers[grader]))
+    return tuple(chosen[True] + chosen[False])
+
+
+def _answers(runs: list[_Run]) -> list[list[bool]]:
+    """(seeds, questions); all runs of a task share the order of their questions, which is that of qid."""
+    return [list(run.right.values()) for run in runs]
+
+
+def _accuracy(answers: list[list[bool]]) -> float:
+    return 100 * sum(map(sum, answers)) / (len(answers) * len(answers[0]))
+
+
+def _mean(values: Sequence[float]) -> float:
+    """Mean over seeds as printed."""
+    return _rounded(sum(values) / len(values))
+
+
+def _mean_if_known(values: Sequence[float | None]) -> float | None:
+    """None unless every seed has the number: a mean over some of them would not be the row's."""
+    known = [value for value in values if value is not None]
+    return _mean(known) if len(known) == len(values) else None
+
+
+def _rounded(value: float) -> float:
+    # Adding zero turns -0.0, which prints as "-0.0", into 0.0.
+    return round(value, 1) + 0.0
+
+
+def _rounded_ends(interval: tuple[float, float]) -> tuple[float, float]:
+    return _rounded(interval[0]), _rounded(interval[1])

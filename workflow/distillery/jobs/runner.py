@@ -1,0 +1,130 @@
+"""Running one job of a stage: from the artifact cache where it has the result, else by the stage's own code.
+
+A script ends with `run_script(<stage>, main, globals())`; the rule's named inputs, outputs and params become keyword
+arguments of its `main`. The same script runs by hand from any provenance record:
+`python workflow/scripts/verify.py results/.../provenance.json`.
+
+    key = stage + input digests + parameters + code digest + library versions
+
+names everything that can change the result. A job whose key the cache knows is restored in milliseconds: so scripts
+import what computes inside `main`, and this module imports nothing heavy. Progress (training checkpoints) lies in
+`work/<stage>/<key>/`, so that exactly the job that it belongs to resumes it. Inputs are hashed before
+the job and after it.
+"""
+
+import inspect
+import logging
+import os
+import shutil
+import sys
+import time
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from distillery.errors import UserError
+from distillery.files import write_json
+from distillery.jobs.cache import ArtifactCache
+from distillery.jobs.gpus import claimed_gpus, installed_gpus
+from distillery.jobs.job import NOT_FOR_MAIN, PROVENANCE, Job, job_of_record, listed
+from distillery.jobs.provenance import placed, provenance
+from distillery.logs import log_to
+
+logger = logging.getLogger(__name__)
+
+Main = Callable[..., Mapping[str, Any] | None]
+"""What a script does; it may return counts of its work, for the provenance record."""
+
+
+def run_script(stage: str, main: Main, namespace: Mapping[str, Any]) -> None:
+    """Run `main` for Snakemake (`namespace` holds its object) or by hand (the command line names a provenance record).
+
+    Imported, as in tests, a script runs nothing.
+    """
+    if "snakemake" in namespace:
+        job = Job.from_snakemake(namespace["snakemake"], stage)
+    elif namespace.get("__name__") == "__main__":
+        if len(sys.argv) != 2:
+            sys.exit(f"usage: {Path(sys.argv[0]).name} <provenance.json of a job of this stage>")
+        job = job_of_record(Path(sys.argv[1]))
+    else:
+        return
+    log_to(job.log)
+    try:
+        run(job, main)
+    except UserError as error:
+        logger.error("%s", error)
+        sys.exit(1)
+
+
+def run(job: Job, main: Main) -> None:
+    """Restore the outputs of a job from the artifact cache, or run `main`, keep what it made and write its record.
+
+    Raises:
+        UserError: An input changed while the job ran; its outputs belong to no version of it.
+    """
+    start = time.monotonic()
+    cache = ArtifactCache.from_environment()
+    if _restored(job, cache, start):
+        return
+    with cache.lock(job.key, f"this {job.stage} job") as waited:
+        if waited and _restored(job, cache, start):
+            return
+        _compute(job, main, cache)
+
+
+def _restored(job: Job, cache: ArtifactCache, start: float) -> bool:
+    entry = cache.find(job.key)
+    if entry is None or not cache.restore(entry, job.results):
+        return False
+    if PROVENANCE in job.outputs:
+        now = datetime.now(UTC).isoformat(timespec="seconds")
+        write_json(job.outputs[PROVENANCE], {**entry.record, **placed(job), "restored": now})
+    shutil.rmtree(job.progress, ignore_errors=True)
+    logger.info(
+        "%s restored from the cache in %.2f s: computed on %s, at %s, in %.0f s",
+        job.stage,
+        time.monotonic() - start,
+        entry.record.get("host"),
+        entry.record.get("finished"),
+        entry.record.get("seconds", 0),
+    )
+    return True
+
+
+def _compute(job: Job, main: Main, cache: ArtifactCache) -> None:
+    set_threads(job.threads)
+    started = datetime.now(UTC)
+    extra = {"progress": job.progress} if "progress" in inspect.signature(main).parameters else {}
+    params = {name: value for name, value in job.params.items() if name not in NOT_FOR_MAIN}
+    given = {name: paths for name, paths in job.inputs.items() if paths != [] or not _optional(main, name)}
+    with claimed_gpus(job.gpus, installed_gpus()):
+        work = main(**given, **job.results, **params, **extra)
+    changed = [name for name, digests in job.hash_inputs().items() if digests != job.input_digests[name]]
+    if changed:
+        raise UserError(
+            "changed while the job ran, so that its result belongs to no version of it",
+            file=", ".join(str(path) for name in changed for path in listed(job.inputs[name])),
+            remedy="Run the workflow again",
+        )
+    record = provenance(job, started, datetime.now(UTC), work)
+    if PROVENANCE in job.outputs:
+        write_json(job.outputs[PROVENANCE], record)
+    cache.store(job.key, job.stage, job.results, record)
+    shutil.rmtree(job.progress, ignore_errors=True)
+    logger.info("%s computed in %.1f s", job.stage, record["seconds"])
+
+
+def _optional(main: Callable[..., object], name: str) -> bool:
+    """Is this input one that a rule may leave empty?"""
+    return inspect.signature(main).parameters[name].default is None
+
+
+def set_threads(threads: int) -> None:
+    """Tell numeric libraries, before they are imported, how many cores this job has."""
+    for variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
+        os.environ[variable] = str(threads)
+    # Threads that spin while they wait gain 5 % on an idle machine and lose a factor of eight on a busy one.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")

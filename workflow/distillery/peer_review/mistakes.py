@@ -1,0 +1,122 @@
+"""The exam: which of the student's completions are mistakes, and why the others are not.
+
+    asked = right + mistakes (wrong + unparsable) + not used (by reason)
+
+A mistake is what the exam's grader does not find right. Texts without a final answer are counted apart, since they
+are often no errors of reasoning: 278 of the 825 released StrategyQA mistakes are parse failures.
+"""
+
+from collections import Counter
+from collections.abc import Iterable
+from typing import Any
+
+from distillery.config.review import Exam
+from distillery.errors import UserError
+from distillery.hashing import draw_key
+from distillery.peer_review.records import Mistake, MistakeKind
+from distillery.records import Completion, Outcome, Question, Verdict
+
+
+def find_mistakes(
+    questions: Iterable[Question],
+    completions: Iterable[Completion],
+    verdicts: Iterable[Verdict],
+    exam: Exam,
+) -> tuple[list[Mistake], dict[str, Any]]:
+    """The mistakes of an exam on train questions, and how every completion was counted.
+
+    Args:
+        questions: Of the train split only: a mistake on a test question would leak its gold answer into training.
+        completions: One of each question.
+        verdicts: Of the exam's grader, and of any others.
+        exam: Section of the recipe.
+
+    Returns:
+        Mistakes by question id; and a summary whose `asked` is `right` + `mistakes` + the sum of `not_used`.
+
+    Raises:
+        UserError: A completion belongs to no question, a question has two, or there is no verdict of the grader.
+
+    Source: MAPD (arXiv 2410.03663); public code, infer_student_wrong.py.
+    """
+    by_qid = {question.qid: question for question in questions}
+    judged = {verdict.completion_id: verdict for verdict in verdicts if verdict.grader == exam.grader}
+    mistakes: dict[str, Mistake] = {}
+    seen: set[str] = set()
+    not_used: Counter[str] = Counter()
+    right = 0
+    for one in completions:
+        _check(one, by_qid, judged, seen, exam.grader)
+        seen.add(one.qid)
+        verdict = judged[one.completion_id]
+        if verdict.outcome == Outcome.RIGHT:
+            right += 1
+            continue
+        reason = _not_used(verdict, exam)
+        if reason is not None:
+            not_used[reason] += 1
+            continue
+        question = by_qid[one.qid]
+        kind: MistakeKind = "unparsable" if verdict.answer is None else "wrong"
+        mistakes[one.qid] = Mistake(
+            qid=one.qid,
+            question=question.question,
+            gold=question.gold,
+            text=cut_at_answer(one.text, verdict.answer) if exam.cut == "answer" else one.text,
+            answer=verdict.answer,
+            kind=kind,
+            completion_id=one.completion_id,
+        )
+    if exam.limit is not None and len(mistakes) > exam.limit:
+        kept = sorted(mistakes, key=lambda qid: draw_key(exam.seed, "exam", qid))[: exam.limit]
+        not_used["over the limit"] = len(mistakes) - len(kept)
+        mistakes = {qid: mistakes[qid] for qid in kept}
+    found = [mistakes[qid] for qid in sorted(mistakes)]
+    kinds = Counter(mistake.kind for mistake in found)
+    return found, {
+        "asked": len(seen),
+        "right": right,
+        "mistakes": len(found),
+        "kinds": {"wrong": kinds["wrong"], "unparsable": kinds["unparsable"]},
+        "not_used": dict(sorted(not_used.items())),
+        "not_asked": len(by_qid) - len(seen),
+    }
+
+
+def cut_at_answer(text: str, answer: str | None) -> str:
+    """The text up to and with the first occurrence of `answer`, as the public code stores mistakes; whole without one.
+
+    That occurrence need not be where the student concluded: an early "2" cuts everything behind it.
+
+    >>> cut_at_answer("2 groups of 4 are 8, so 2 are left.", "2")
+    '2'
+    """
+    place = text.find(answer) if answer else -1
+    return text if place < 0 or not answer else text[: place + len(answer)]
+
+
+def _not_used(verdict: Verdict, exam: Exam) -> str | None:
+    match verdict.outcome:
+        case Outcome.REFUSED | Outcome.FAILED:  # there is no text to give feedback on
+            return verdict.outcome.value
+        case Outcome.TRUNCATED if exam.truncated == "drop":
+            return "truncated"
+        case Outcome.UNPARSABLE | Outcome.REJECTED | Outcome.RAISED if (
+            exam.unparsable == "drop"
+        ):  # no answer to point at
+            return verdict.outcome.value
+    return None
+
+
+def _check(
+    one: Completion, questions: dict[str, Question], judged: dict[str, Verdict], seen: set[str], grader: str
+) -> None:
+    problem, remedy = None, "Run the workflow again, so that questions, completions and verdicts are of one version"
+    if one.qid not in questions:
+        problem = "an exam completion belongs to no train question"
+    elif one.qid in seen:
+        problem, remedy = "the exam has two completions of one question", "Set `samples: 1` in the exam's sampler"
+    elif one.completion_id not in judged:
+        problem = f"an exam completion has no verdict of the grader {grader}"
+    if problem is not None:
+        raise UserError(problem, key="qid", value=one.qid, remedy=remedy)

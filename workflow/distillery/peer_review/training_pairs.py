@@ -1,0 +1,121 @@
+"""Pairs: per mistake one feedback row and one rationale row, which the objective `two-task` trains together.
+
+    mode               feedback of                rationale of
+    mixed              one teacher, at random     one accepted rationale, at random (the method)
+    single             the named teacher          that teacher, unreviewed
+    mixed-unreviewed   one teacher, at random     any teacher, at random
+
+Every mistake becomes a pair or is dropped with a reason: of the 387 released SVAMP mistakes 365 are pairs, and 22 have
+no accepted rationale. The draw is made once and holds for all epochs; it depends on seed and question alone.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, Literal
+
+from distillery.errors import UserError
+from distillery.hashing import draw_key
+from distillery.peer_review.records import Acceptance, Decision, Mistake, is_null
+from distillery.records import Completion, TrainingRow
+from distillery.tasks.prompts import Renderer
+
+Mode = Literal["mixed", "single", "mixed-unreviewed"]
+
+
+def pair_rows(
+    mistakes: Sequence[Mistake],
+    feedback: Iterable[Completion],
+    rationales: Iterable[Completion],
+    acceptances: Iterable[Acceptance],
+    *,
+    mode: Mode,
+    teacher: str | None = None,
+    feedback_input: Callable[[Mistake], str],
+    student: Renderer,
+    seed: int,
+) -> tuple[list[TrainingRow], dict[str, Any]]:
+    """Training rows of the two tasks, two for each mistake that has both parts.
+
+    Args:
+        mistakes: Of the student's exam.
+        feedback: Teachers' feedback on them; `sampler` is the teacher.
+        rationales: Teachers' rationales for their questions.
+        acceptances: Decisions on the rationales; read by mode `mixed` alone.
+        mode: See the head of this module.
+        teacher: Whose texts mode `single` takes.
+        feedback_input: Prompt of a feedback row: question, wrong answer and gold answer in a template.
+        student: The student's prompt: renders the rationale rows. A target template with `answer` puts the gold answer
+            behind a rationale that may have reached another; one without shows the teacher's text as it is, with
+            the teacher's own answer (the paper's way).
+        seed: Of the draw (paper: 731, with another generator).
+
+    Returns:
+        Rows with `source` `feedback` and `rationale` and `sample_index` 0; and a summary in which `mistakes` is
+        `pairs` plus the sum of `dropped`, and `teachers` says who wrote how many of each.
+
+    Raises:
+        UserError: Mode and teacher do not fit, the teacher gave nothing at all, or no pair is left.
+
+    Source: MAPD (arXiv 2410.03663); public code, data.py. There an item without both parts is lost in a
+    bare `except`.
+    """
+    if (mode == "single") != (teacher is not None):
+        raise UserError("mode single needs a teacher, the others none", key="teacher", value=teacher)
+    accepted = {one.completion_id for one in acceptances if one.decision == Decision.ACCEPTED}
+    remarks = _by_question(feedback, lambda one: teacher in (None, one.sampler))
+    reasoned = _by_question(
+        rationales,
+        lambda one: teacher in (None, one.sampler) and (mode != "mixed" or one.completion_id in accepted),
+    )
+    rows: list[TrainingRow] = []
+    dropped: Counter[str] = Counter()
+    authors = {"feedback": Counter[str](), "rationale": Counter[str]()}
+    for mistake in sorted(mistakes, key=lambda mistake: mistake.qid):
+        remark = _drawn(remarks.get(mistake.qid, []), seed, "feedback", mistake.qid)
+        rationale = _drawn(reasoned.get(mistake.qid, []), seed, "rationale", mistake.qid)
+        if remark is None:
+            dropped["no feedback"] += 1
+        elif rationale is None:
+            dropped["no accepted rationale" if mode == "mixed" else "no rationale"] += 1
+        else:
+            authors["feedback"][remark.sampler] += 1
+            authors["rationale"][rationale.sampler] += 1
+            text = student.rationale(rationale.text) if student.target_shows_answer else rationale.text.strip()
+            target = student.target(text, mistake.gold, mistake.question)
+            rows.append(_row(mistake, "feedback", remark, feedback_input(mistake), remark.text.strip()))
+            rows.append(_row(mistake, "rationale", rationale, student.input(mistake.question), target))
+    if not rows:
+        counts = ", ".join(f"{count} {reason}" for reason, count in sorted(dropped.items())) or "no mistakes"
+        raise UserError(
+            f"not one mistake has feedback and a rationale ({counts})",
+            key="mode",
+            value=mode if teacher is None else f"{mode}, {teacher}",
+            remedy="Lower the threshold, check the teachers' names, or take an easier task",
+        )
+    return rows, {
+        "mistakes": len(mistakes),
+        "pairs": len(rows) // 2,
+        "dropped": dict(sorted(dropped.items())),
+        "teachers": {task: dict(sorted(counts.items())) for task, counts in authors.items()},
+    }
+
+
+def _by_question(
+    completions: Iterable[Completion], wanted: Callable[[Completion], bool]
+) -> Mapping[str, list[Completion]]:
+    found: dict[str, list[Completion]] = {}
+    for one in completions:
+        if wanted(one) and not is_null(one):
+            found.setdefault(one.qid, []).append(one)
+    return found
+
+
+def _drawn(candidates: Sequence[Completion], seed: int, task: str, qid: str) -> Completion | None:
+    """One of them, uniformly over seeds; the same whatever else there is to draw, and while it stays a candidate."""
+    return min(candidates, key=lambda one: draw_key(seed, task, qid, one.sampler, one.sample_index), default=None)
+
+
+def _row(mistake: Mistake, task: str, one: Completion, prompt: str, target: str) -> TrainingRow:
+    return TrainingRow(
+        qid=mistake.qid, source=task, sample_index=0, completion_id=one.completion_id, prompt=prompt, target=target
+    )

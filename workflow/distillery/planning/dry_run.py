@@ -1,0 +1,344 @@
+"""Rehearsals: the stages that ask models, gone through without a model, to count what they will draw.
+
+The very function of a stage makes its requests; an asker that only looks into the store answers them. What the store
+lacks is counted, and a stand-in takes its place, so that what is asked with it is counted too:
+
+    mistakes -> feedback, rationales -> reviews -> scores
+
+Where a rationale is not written yet, the count is an upper bound: it may turn out empty, and nobody reviews nothing;
+and an answer check in front of the reviews may stop it.
+Where the mistakes are not known either, all train questions stand in for them, or as many as the exam's limit allows.
+
+What this does not do: run programs, or follow a search. Repairs and searches are counted as if none ended early.
+"""
+
+import re
+import statistics
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Generic, NamedTuple, TypeVar
+
+from distillery.config.review import Exam
+from distillery.files import read_json_lines
+from distillery.jobs.job import listed
+from distillery.models.manifest import describe_endpoint, read_manifest
+from distillery.peer_review.ask import ask_reviewers, ask_teachers, hints_of
+from distillery.peer_review.assignments import assignments, passed_in
+from distillery.peer_review.mistakes import find_mistakes
+from distillery.peer_review.records import Mistake, Taught
+from distillery.planning.forecast import Contents, Forecast, How
+from distillery.programs.self_refinement import most_repairs
+from distillery.programs.step_search import most_lines
+from distillery.records import Completion, Question, Verdict, read_records
+from distillery.sampling.backends.base import Asked
+from distillery.sampling.budget import price_of
+from distillery.sampling.requests import Request, Series
+from distillery.sampling.sampler import Asker, sample
+from distillery.sampling.store import CompletionStore, Stored
+
+CHARACTERS_PER_TOKEN = 4
+"""Of English prompts, for the price of what was never asked; an endpoint's tokenizer is not at hand."""
+
+USUAL_TOKENS = 100
+"""Of a question or a student's answer that is not there yet, for the same."""
+
+_PENDING = re.compile("\0pending ([^\0]+)\0")
+
+T = TypeVar("T")
+
+
+def pending(name: str) -> str:
+    """A stand-in for a text that is not written yet. No model writes the zero character, so it is in no store."""
+    return f"\0pending {name}\0"
+
+
+@dataclass(frozen=True)
+class Asks:
+    """What a job asks of a model. `samples` is None where nobody can tell; `there` are in the store.
+
+    `at_most`: what is asked depends on texts that are not written yet. It will not be more; `money` is for so many.
+    """
+
+    samples: int | None
+    there: int = 0
+    money: float = 0.0
+    at_most: bool = False
+
+
+UNKNOWN = Asks(None)
+
+
+@dataclass
+class Counted:
+    """What the jobs of a graph have been found to ask so far: no key is drawn twice, whoever asks.
+
+    `tokens` are expected of the texts that are still to be written, by key.
+    """
+
+    keys: set[str] = field(default_factory=set)
+    tokens: dict[str, int] = field(default_factory=dict)
+
+
+class StoreOnly(Asker):
+    """An asker without a model.
+
+    Args:
+        folder: Model folder, for its chat template.
+        identity: Of the weights, or a name of their own for weights that are not made yet.
+        counted: Of all jobs before this one; what is counted here joins it.
+    """
+
+    def __init__(self, folder: Path, identity: str, store: CompletionStore, counted: Counted) -> None:
+        super().__init__(folder, identity, "causal", store)
+        self.counted = counted
+        self.samples = self.there = 0
+        self.money = 0.0
+        self.at_most = False
+
+    def ask(
+        self,
+        requests: Sequence[Request],
+        decoding: Mapping[str, Any],
+        stop: list[str],
+        what: str,
+        choice: tuple[str, ...] = (),
+        *,
+        scored: bool = False,
+    ) -> list[Stored]:
+        """What the store has, and stand-ins for the rest; both are counted."""
+        given = super().ask(requests, decoding, stop, what, choice, scored=scored)
+        asked = {one.key: (one, request) for one, request in zip(given, requests, strict=True)}
+        lacking = {key: request for key, (one, request) in asked.items() if one.text == pending(key)}
+        written = [one.completion_tokens for key, (one, _) in asked.items() if key not in lacking]
+        tokens = int(statistics.median(written) if written else decoding["max_new_tokens"])
+        for key in asked.keys() - self.counted.keys:
+            self.samples += key in lacking
+            self.there += key not in lacking
+            if key in lacking:
+                self.money += price_of(self.identity, self._length(lacking[key].prompt), tokens)
+        self.counted.keys.update(asked)
+        self.counted.tokens |= dict.fromkeys(lacking, tokens)
+        # Two texts that are not written yet may come out equal; then what is asked with them is asked once.
+        blank = {(_PENDING.sub("", request.prompt), request.sample_index) for request in lacking.values()}
+        self.at_most |= len(blank) < len(lacking)
+        return given
+
+    def _draw(self, missing: Mapping[str, Asked], series: Series, what: str) -> dict[str, Stored]:
+        return {key: Stored(key, one.request.sample_index, pending(key), "stop", 0, 0) for key, one in missing.items()}
+
+    def _length(self, prompt: str) -> int:
+        """Tokens of a prompt, and those expected of the texts that are still to come in it."""
+        to_come = sum(self.counted.tokens.get(name, USUAL_TOKENS) for name in _PENDING.findall(prompt))
+        return len(_PENDING.sub("", prompt)) // CHARACTERS_PER_TOKEN + to_come
+
+    @property
+    def asks(self) -> Asks:
+        return Asks(self.samples, self.there, self.money, self.at_most and self.samples > 0)
+
+
+class Known(NamedTuple, Generic[T]):
+    """Records that a job will read. Where they are not `exact`, stand-ins for all that there may be."""
+
+    records: list[T]
+    exact: bool
+
+
+class Rehearsals:
+    """What the jobs of a graph ask, job by job in the order of the graph.
+
+    Args:
+        told: All jobs, and `contents`: what paths will hold; as `forecast` gives them.
+    """
+
+    def __init__(self, told: Sequence[Forecast], contents: Contents, store: CompletionStore) -> None:
+        self.contents, self.store = contents, store
+        self._maker = {path: one for one in told for path in one.node.job.results.values()}
+        self._rationales: dict[Path, list[Taught]] = {}
+        self._counted = Counted()
+
+    def of(self, one: Forecast) -> Asks | None:
+        """What a job asks; None for a stage that asks no model."""
+        match one.node.job.stage:
+            case "sample":
+                return self._sample(one)
+            case "consult":
+                return self._consult(one)
+            case "peer_review":
+                return self._peer_review(one)
+            case "refine":
+                return self._bound(one, most_repairs)
+            case "search":
+                return self._bound(one, most_lines)
+        return None
+
+    def _sample(self, one: Forecast) -> Asks:
+        questions, exemplars = self._questions(one), self._exemplars(one)
+        if questions is None or exemplars is None:
+            return UNKNOWN
+        asker, params = self._asker(one)
+        asker.at_most |= not questions.exact
+        sample(questions.records, exemplars, params["spec"], asker, sampler=params["sampler"])
+        return asker.asks
+
+    def _consult(self, one: Forecast) -> Asks:
+        mistakes, exemplars = self._mistakes(one), self._exemplars(one)
+        if mistakes is None or exemplars is None:
+            return UNKNOWN
+        asker, params = self._asker(one)
+        asker.at_most |= not mistakes.exact
+        rationales, _ = ask_teachers(mistakes.records, exemplars, params["teachers"], asker)
+        self._rationales[one.node.job.results["rationales"]] = rationales
+        return asker.asks
+
+    def _peer_review(self, one: Forecast) -> Asks:
+        mistakes, rationales = self._mistakes(one), self._written(one)
+        hinted = self._questions(one) if one.node.job.inputs.get("questions") else Known[Question]([], True)
+        if mistakes is None or rationales is None or hinted is None:
+            return UNKNOWN
+        asker, params = self._asker(one)
+        review = params["review"]
+        passed = None
+        if gate := listed(one.node.job.inputs.get("verdicts", [])):
+            file = self.contents.readable(gate[0])
+            asker.at_most |= file is None
+            passed = None if file is None else passed_in(file, params["grader"])
+        todo, _ = assignments(rationales, params["routing"], passed)
+        own = [assigned.rationale.text for assigned in todo if assigned.reviewer in params["reviewers"]]
+        asker.at_most |= not mistakes.exact or any(_PENDING.search(text) for text in own)
+        ask_reviewers(
+            todo,
+            mistakes.records,
+            params["reviewers"],
+            asker,
+            protocol=review["protocol"],
+            decoding=review["decoding"],
+            hints=hints_of(review["hint"], mistakes.records, hinted.records),
+            samples=review["samples"],
+        )
+        return asker.asks
+
+    def _bound(self, one: Forecast, most: Callable[[Mapping[str, Any]], int]) -> Asks:
+        questions = self._questions(one)
+        if questions is None:
+            return UNKNOWN
+        return Asks(len(questions.records) * most(one.node.job.params["spec"]), at_most=True)
+
+    def _asker(self, one: Forecast) -> tuple[StoreOnly, Mapping[str, Any]]:
+        """An asker of the job's model, and the parameters of the job.
+
+        Of a model that is not made yet, nothing is in the store. Without a folder there is no chat template, so that
+        it cannot be looked up; then all is counted.
+        """
+        (manifest,) = listed(one.node.job.inputs["manifest"])
+        folder, params = manifest.parent / "model", one.node.job.params
+        identity = self._identity(manifest)
+        asker = StoreOnly(folder, identity or f"not made yet: {manifest}", self.store, self._counted)
+        if not folder.exists() and _without_chat(params) != params:
+            params = _without_chat(params)
+            asker.at_most = identity is not None
+        return asker, params
+
+    def _identity(self, manifest: Path) -> str | None:
+        """Identity of a model. An endpoint's is known before there is a manifest: what it charges is worth knowing."""
+        file, maker = self.contents.readable(manifest), self._maker.get(manifest)
+        if file is not None:
+            return read_manifest(file).identity
+        spec = maker.node.job.params.get("spec", {}) if maker else {}
+        if spec.get("kind") == "api":
+            return describe_endpoint("", spec["id"], spec["endpoint"]).identity
+        return None
+
+    def _now(self, path: Path) -> Path | None:
+        """A file that holds now what a path will hold, or what it held before where that is not known yet."""
+        return self.contents.readable(path) or (path if path.is_file() else None)
+
+    def _questions(self, one: Forecast) -> Known[Question] | None:
+        (path,) = listed(one.node.job.inputs["questions"])
+        file = self._now(path)
+        if file is not None:
+            return Known(list(read_records(file, Question)), True)
+        spec = self._spec_of_task(path)
+        size = spec["sizes"][path.stem] if spec else None
+        return None if size is None else Known(_unknown_questions(size), False)
+
+    def _exemplars(self, one: Forecast) -> list[dict[str, Any]] | None:
+        (path,) = listed(one.node.job.inputs["exemplars"])
+        file = self._now(path)
+        if file is not None:
+            return list(read_json_lines(file))
+        spec = self._spec_of_task(path)
+        if spec is None:
+            return None
+        fields = ("question", "rationale", "gold", "program")
+        count = spec["exemplars"]["count"] or len(spec["exemplars"]["written"])
+        return [{field: pending(f"{field} of exemplar {number}") for field in fields} for number in range(count)]
+
+    def _spec_of_task(self, path: Path) -> Mapping[str, Any] | None:
+        """The task of questions or exemplars that are not made yet."""
+        maker = self._maker.get(path)
+        return maker.node.job.params["spec"] if maker and maker.node.job.stage == "questions" else None
+
+    def _mistakes(self, one: Forecast) -> Known[Mistake] | None:
+        """Mistakes as they are, or as they come out of an exam that was graded; else stand-ins."""
+        (path,) = listed(one.node.job.inputs["mistakes"])
+        file = self.contents.readable(path)
+        if file is not None:
+            return Known(list(read_records(file, Mistake)), True)
+        maker = self._maker.get(path)
+        if maker is None or maker.node.job.stage != "mistakes":
+            return None
+        exam = Exam.model_validate(maker.node.job.params["exam"])
+        inputs = [self.contents.readable(listed(given)[0]) for _, given in sorted(maker.node.job.inputs.items())]
+        if maker.how is How.COMPUTED and None not in inputs:
+            completions, questions, verdicts = (file for file in inputs if file is not None)
+            found, _ = find_mistakes(
+                read_records(questions, Question),
+                read_records(completions, Completion),
+                read_records(verdicts, Verdict),
+                exam,
+            )
+            return Known(found, True)
+        asked = self._questions(maker)
+        if asked is None:
+            return None
+        many = exam.limit is not None and exam.limit < len(asked.records)
+        return Known(
+            [_any_mistake(one) for one in (_unknown_questions(exam.limit or 0) if many else asked.records)], False
+        )
+
+    def _written(self, one: Forecast) -> list[Taught] | None:
+        """Rationales that a peer review reads; those to be written as the rehearsal of their job left them."""
+        found: list[Taught] = []
+        for path in listed(one.node.job.inputs["rationales"]):
+            file = self.contents.readable(path)
+            if file is None and path not in self._rationales:
+                return None
+            found += self._rationales[path] if file is None else read_records(file, Taught)
+        return found
+
+
+def _unknown_questions(count: int) -> list[Question]:
+    return [
+        Question(qid=name, task="", question=pending(name), gold=pending(f"gold of {name}"))
+        for name in (f"question {number}" for number in range(count))
+    ]
+
+
+def _any_mistake(question: Question) -> Mistake:
+    return Mistake(
+        qid=question.qid,
+        question=question.question,
+        gold=question.gold,
+        text=pending(f"answer to {question.qid}"),
+        answer=None,
+        kind="unparsable",
+        completion_id=None,
+    )
+
+
+def _without_chat(value: Any) -> Any:
+    """Plain values of which no prompt goes through a chat template."""
+    if isinstance(value, Mapping):
+        return {key: False if key == "chat" else _without_chat(inner) for key, inner in value.items()}
+    return value

@@ -1,0 +1,116 @@
+"""What a run would do, before it does anything: which jobs the caches answer, which are computed, which depend.
+
+Walks the graph from the sources on. A planned job whose inputs are known has a key; an entry under that key tells what
+its outputs will be, so that the jobs behind it are known too. Behind a job that is computed nothing is known for
+certain: its output may come out as it was, and then the caches answer the rest.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from enum import StrEnum
+from functools import cached_property
+from pathlib import Path
+
+from distillery.files import sha256_file
+from distillery.jobs.cache import ArtifactCache, Entry, read_entry
+from distillery.jobs.job import key_of, listed
+from distillery.planning.snakemake_graph import Node
+
+
+class How(StrEnum):
+    """What becomes of a job in the next run."""
+
+    DONE = "done"
+    RESTORED = "restored"
+    COMPUTED = "computed"
+    DEPENDS = "depends"
+    """Restored if the jobs before it give what they gave before, else computed."""
+
+
+@dataclass(frozen=True)
+class Content:
+    """What a path will hold: a digest, and a file that has these bytes now."""
+
+    sha256: str
+    file: Path
+
+
+@dataclass(frozen=True)
+class Forecast:
+    """One job and what becomes of it.
+
+    `made_anew` are the inputs whose content is not known yet. `key` and `entry` are None where that is so.
+    """
+
+    node: Node
+    how: How
+    input_digests: dict[str, list[str]] | None = None
+    made_anew: list[Path] = field(default_factory=list)
+    entry: Entry | None = None
+
+    @cached_property
+    def key(self) -> str | None:
+        if self.input_digests is None:
+            return None
+        return key_of(self.node.job.stage, self.input_digests, self.node.job.params)
+
+
+class Contents:
+    """What paths will hold when the jobs seen so far are done."""
+
+    def __init__(self) -> None:
+        self._changed: dict[Path, Content | None] = {}
+
+    def of(self, path: Path) -> Content | None:
+        """The content of a path; None when nobody can tell yet."""
+        if path in self._changed:
+            return self._changed[path]
+        return Content(sha256_file(path), path) if path.is_file() else None
+
+    def readable(self, path: Path) -> Path | None:
+        """A file that holds now what `path` will hold."""
+        content = self.of(path)
+        return content.file if content and content.file.exists() else None
+
+    def unknown(self, paths: Iterable[Path]) -> None:
+        self._changed.update(dict.fromkeys(paths))
+
+    def restored(self, outputs: dict[str, Path], entry: Entry, cache: ArtifactCache) -> None:
+        for name, path in outputs.items():
+            artifact = entry.outputs.get(name)
+            if artifact is not None and not artifact.folder:
+                sha256 = artifact.files[""].sha256
+                self._changed[path] = Content(sha256, cache.object_path(sha256))
+
+
+def forecast(nodes: Iterable[Node], cache: ArtifactCache) -> tuple[list[Forecast], Contents]:
+    """What becomes of every job, in the order of the graph, and what paths will hold as far as that is known."""
+    contents = Contents()
+    told: list[Forecast] = []
+    for node in nodes:
+        if not node.planned:
+            told.append(Forecast(node, How.DONE))
+            continue
+        inputs = {
+            name: [contents.of(path) for path in listed(paths)] for name, paths in sorted(node.job.inputs.items())
+        }
+        anew = [
+            path
+            for name, paths in node.job.inputs.items()
+            for path, content in zip(listed(paths), inputs[name], strict=True)
+            if content is None
+        ]
+        if anew:
+            contents.unknown(node.job.results.values())
+            told.append(Forecast(node, How.DEPENDS, made_anew=anew))
+            continue
+        digests = {name: [content.sha256 for content in found if content] for name, found in inputs.items()}
+        one = Forecast(node, How.COMPUTED, input_digests=digests)
+        entry = read_entry(cache.entry_path(one.key)) if cache.root is not None and one.key else None
+        if entry is None:
+            contents.unknown(node.job.results.values())
+            told.append(one)
+        else:
+            contents.restored(node.job.results, entry, cache)
+            told.append(Forecast(node, How.RESTORED, input_digests=digests, entry=entry))
+    return told, contents

@@ -1,0 +1,82 @@
+"""Rows that teach repair: a program that works, an error put into it, and the program again as the target.
+
+A row is kept only if running the wrong program really raises the wanted error, and its feedback is what that run said.
+`injection: paper` keeps the released code's behaviour: errors unchecked, feedback empty.
+
+Source: PaD specification, sections 3.2 and 3.3.
+"""
+
+import random
+from collections import Counter
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from distillery.config.recipe import ErrorClass, Rows
+from distillery.hashing import draw_key
+from distillery.programs.feedback import needs_refinement
+from distillery.programs.injection import confirmed, inject, printed
+from distillery.programs.run import run_programs
+from distillery.records import Completion, Question, TrainingRow
+from distillery.tasks.prompts import Renderer
+
+SILENT = "The program runs, and a step of it is wrong."
+"""Feedback for an operand swap, which raises nothing."""
+
+
+class _Wrong(NamedTuple):
+    question: Question
+    completion: Completion
+    number: int
+    error_class: ErrorClass
+    program: str
+    target: str
+
+
+def repair_rows(
+    programs: Sequence[tuple[Question, Completion, str]], name: str, source: Rows, prompt: Renderer, seed: int
+) -> tuple[list[TrainingRow], Counter[str]]:
+    """For each program, `source.injections` wrong versions of different classes, drawn by key.
+
+    Returns:
+        The rows, and how many wrong versions were not made or did not raise what they should.
+    """
+    dropped: Counter[str] = Counter()
+    wrong: list[_Wrong] = []
+    for question, completion, program in programs:
+        target = printed(program)
+        drawn = sorted(source.inject, key=lambda one: draw_key(seed, f"inject {one}", completion.completion_id, 0))
+        for number, error_class in enumerate(drawn[: source.injections]):
+            key = draw_key(seed, f"place {error_class}", completion.completion_id, 0)
+            text = inject(program, error_class, random.Random(str(key)), source.injection)
+            if text is None:
+                dropped[f"no place for {error_class}"] += 1
+            else:
+                wrong.append(_Wrong(question, completion, number, error_class, text, target))
+    runs, _ = run_programs([one.program for one in wrong])
+    clean, _ = run_programs([one.target for one in wrong])
+    rows = []
+    for one, run, before in zip(wrong, runs, clean, strict=True):
+        if source.injection == "repaired" and not confirmed(run, one.error_class, before):
+            dropped[f"{one.error_class} not raised"] += 1
+            continue
+        if source.injection == "paper":
+            feedback = ""
+        elif one.error_class == "operand_swap":
+            feedback = SILENT
+        else:
+            feedback = needs_refinement(run, "number") or SILENT
+        rows.append(
+            TrainingRow(
+                qid=one.question.qid,
+                source=name,
+                sample_index=one.completion.sample_index * len(source.inject) + one.number,
+                completion_id=one.completion.completion_id,
+                prompt=prompt.input(one.question.question, program=one.program, feedback=feedback),
+                target=_target(prompt, one),
+            )
+        )
+    return rows, dropped
+
+
+def _target(prompt: Renderer, one: _Wrong) -> str:
+    return prompt.target(one.target, one.question.gold, one.question.question)

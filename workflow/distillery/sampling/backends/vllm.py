@@ -1,0 +1,133 @@
+"""vLLM's offline engine in the job's own process, on GPU and on CPU.
+
+All requests are handed over at once and come back as they finish. The engine is loaded at the first call, when the
+longest prompt is known, so that its context and cache are no larger than the job needs.
+"""
+
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from distillery.errors import UserError
+from distillery.models.tokenization import encode_prompt
+from distillery.sampling.backends.base import Asked, Generated
+from distillery.sampling.logprobs import encode_choice, encode_scored, single_tokens, tail_of
+from distillery.sampling.requests import Series
+
+os.environ.setdefault("VLLM_ENABLE_V1_MULTIPROCESSING", "0")  # worker processes cost 14 s at start and a main guard
+os.environ.setdefault("VLLM_LOGGING_LEVEL", "WARNING")
+os.environ.setdefault("VLLM_NO_USAGE_STATS", "1")
+
+CPU_CACHE_GIB = 1
+
+
+class VllmBackend:
+    """An engine for one model folder; it grows its context when a later call needs more."""
+
+    def __init__(self, folder: Path) -> None:
+        from transformers import AutoConfig, AutoTokenizer
+
+        self._folder = folder
+        self._tokenizer = AutoTokenizer.from_pretrained(folder)
+        self._context = _context(AutoConfig.from_pretrained(folder))
+        self._engine: Any = None
+        self._room = 0
+
+    def generate(self, asked: Sequence[Asked], series: Series) -> Iterator[Generated]:
+        from vllm import SamplingParams
+        from vllm.sampling_params import RequestOutputKind, StructuredOutputsParams
+
+        choices = single_tokens(
+            {text: encode_prompt(self._tokenizer, text, special_tokens=False) for text in series.choice}
+        )
+        constraint: dict[str, Any] = {}
+        if choices:
+            # Their log-probabilities are asked for by token: which others a build reports differs (before or after
+            # the constraint), and these five are only compared with each other.
+            constraint = {
+                "structured_outputs": StructuredOutputsParams(choice=list(choices)),
+                "logprob_token_ids": list(choices.values()),
+            }
+        prompts = [
+            encode_prompt(self._tokenizer, one.request.prompt, special_tokens=one.request.special_tokens)
+            for one in asked
+        ]
+        self._make_room(max(map(len, prompts)) + series.max_new_tokens)
+        for one, token_ids in zip(asked, prompts, strict=True):
+            parameters = SamplingParams(
+                temperature=series.temperature,
+                top_p=series.top_p,
+                top_k=series.top_k,
+                max_tokens=series.max_new_tokens,
+                stop=list(series.stop),
+                seed=one.seed if series.temperature > 0 else None,
+                output_kind=RequestOutputKind.FINAL_ONLY,
+                logprobs=0 if series.scored else None,
+                **constraint,
+            )
+            self._engine.add_request(one.key, {"prompt_token_ids": token_ids}, parameters)
+        while self._engine.has_unfinished_requests():
+            for output in self._engine.step():
+                if output.finished:
+                    completion = output.outputs[0]
+                    text = completion.text
+                    if choices:
+                        given = completion.logprobs[0]
+                        text = encode_choice(
+                            {name: given[token].logprob for name, token in choices.items() if token in given}
+                        )
+                    elif series.scored:
+                        written = self._tokenizer.decode(
+                            completion.token_ids, skip_special_tokens=True, clean_up_tokenization_spaces=False
+                        )
+                        tail = tail_of(written, text, series.stop)
+                        text = encode_scored(text, completion.cumulative_logprob, tail)
+                    yield Generated(
+                        key=output.request_id,
+                        text=text,
+                        finish_reason="length" if completion.finish_reason == "length" and not choices else "stop",
+                        prompt_tokens=len(output.prompt_token_ids),
+                        completion_tokens=len(completion.token_ids),
+                    )
+
+    def _make_room(self, tokens: int) -> None:
+        if tokens <= self._room:
+            return
+        if tokens > self._context:
+            raise UserError(
+                f"the longest prompt and its completion need {tokens} tokens and the model has {self._context}",
+                file=self._folder,
+                remedy="Show fewer exemplars, or lower max_new_tokens",
+            )
+        import torch
+        from vllm import EngineArgs, LLMEngine
+
+        if not torch.cuda.is_available():
+            os.environ.setdefault("VLLM_CPU_KVCACHE_SPACE", str(CPU_CACHE_GIB))
+            if torch.get_num_threads() < (os.cpu_count() or 1):
+                # A job with fewer threads than the machine has cores shares it: the system places them.
+                os.environ.setdefault("VLLM_CPU_OMP_THREADS_BIND", "nobind")
+        self._engine = None
+        self._room = min(self._context, -(-tokens // 256) * 256)
+        arguments: dict[str, Any] = {
+            "model": str(self._folder),
+            "max_model_len": self._room,
+            "max_num_batched_tokens": max(self._room, 4096),
+            "enable_prefix_caching": True,
+            "enable_chunked_prefill": False,  # in chunks, seeded requests crash the CPU engine
+            "seed": 0,
+            "tensor_parallel_size": int(os.environ.get("DISTILLERY_TENSOR_PARALLEL", "1")),
+            "trust_remote_code": False,
+            "disable_log_stats": True,
+        }
+        if not torch.cuda.is_available():
+            arguments["enforce_eager"] = True  # compiling takes longer than most CPU jobs
+        if "DISTILLERY_GPU_MEMORY" in os.environ:
+            arguments["gpu_memory_utilization"] = float(os.environ["DISTILLERY_GPU_MEMORY"])
+        self._engine = LLMEngine.from_engine_args(EngineArgs(**arguments))
+
+
+def _context(config: Any) -> int:
+    """Longest sequence of a model, in tokens."""
+    return int(getattr(config, "max_position_embeddings", None) or getattr(config, "n_positions", None) or 1 << 20)

@@ -1,0 +1,234 @@
+"""Sampling: every question to a model, as often as asked, through the completion store.
+
+What the store has is not asked again; when it has all, no model is loaded. What a model writes goes to the store while
+it comes, so that a killed job loses at most the unit in flight.
+"""
+
+import contextlib
+import logging
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from distillery.config.prompt import Prompt
+from distillery.models.manifest import read_manifest
+from distillery.records import Completion, Question
+from distillery.sampling.backends.base import Asked, Backend, open_backend
+from distillery.sampling.budget import Budget, price_of
+from distillery.sampling.requests import Request, Series, seed_of
+from distillery.sampling.store import CompletionStore, Stored
+from distillery.tasks.prompts import Renderer
+
+logger = logging.getLogger(__name__)
+
+
+class Asker:
+    """Answers requests from the store, and from the model for what is missing.
+
+    Args:
+        folder: Model folder, loaded at the first request that the store cannot answer.
+        identity: Identity of its weights, as in the manifest.
+        architecture: `causal` or `encoder-decoder`.
+        parameters: Of the model, for estimates of what the next job costs; 0 where they are not known.
+    """
+
+    def __init__(
+        self, folder: Path, identity: str, architecture: str, store: CompletionStore, parameters: int = 0
+    ) -> None:
+        self.folder, self.identity, self.architecture, self.store = folder, identity, architecture, store
+        self.parameters = parameters
+        self.budget = Budget.from_environment()
+        self.asked = self.drawn = self.tokens = 0
+        self.seconds = 0.0
+        self._backend: Backend | None = None
+
+    @classmethod
+    def of(cls, manifest: Path) -> "Asker":
+        """An asker of the model whose manifest this is, with the store that the environment names."""
+        model = read_manifest(manifest)
+        folder = manifest.parent / "model"
+        return cls(folder, model.identity, model.architecture, CompletionStore(), model.parameters)
+
+    def ask(
+        self,
+        requests: Sequence[Request],
+        decoding: Mapping[str, Any],
+        stop: list[str],
+        what: str,
+        choice: tuple[str, ...] = (),
+        *,
+        scored: bool = False,
+    ) -> list[Stored]:
+        """One completion for each request, in order; see `Series` for `choice` and `scored`."""
+        series = Series.of(self.identity, decoding, stop, choice, scored=scored)
+        keys = [request.key(series) for request in requests]
+        found = self.store.find(series, set(keys))
+        missing = {
+            key: Asked(key, request, seed_of(key))
+            for key, request in zip(keys, requests, strict=True)
+            if key not in found
+        }
+        logger.info(
+            "%s: %d asked, %d in the store, %d to draw", what, len(keys), len(keys) - len(missing), len(missing)
+        )
+        self.asked += len(keys)
+        if missing:
+            found |= self._draw(missing, series, what)
+        return [found[key] for key in keys]
+
+    def _draw(self, missing: Mapping[str, Asked], series: Series, what: str) -> dict[str, Stored]:
+        allowed = self.budget.samples_left(len(missing))
+        if not allowed:
+            raise self.budget.refusal(what, 0, len(missing))
+        if self._backend is None:
+            self._backend = open_backend(self.folder, self.architecture)
+        drawn: dict[str, Stored] = {}
+        start = time.monotonic()
+        with (
+            self.store.writer(series) as writer,
+            contextlib.closing(self.budget),
+            tqdm(total=len(missing), desc=what, unit="completion", mininterval=2) as bar,
+        ):
+            for one in self._backend.generate(list(missing.values())[:allowed], series):
+                request = missing[one.key].request
+                drawn[one.key] = Stored(
+                    key=one.key,
+                    sample_index=request.sample_index,
+                    text=one.text,
+                    finish_reason=one.finish_reason,
+                    prompt_tokens=one.prompt_tokens,
+                    completion_tokens=one.completion_tokens,
+                )
+                writer.add(request.asked, drawn[one.key])
+                self.tokens += one.completion_tokens
+                money = price_of(self.identity, one.prompt_tokens, one.completion_tokens)
+                self.budget.note(samples=1, tokens=one.completion_tokens, money=money)
+                bar.update()
+                if self.budget.exhausted and len(drawn) < len(missing):
+                    raise self.budget.refusal(what, len(drawn), len(missing))
+        self.seconds += time.monotonic() - start
+        self.drawn += len(drawn)
+        if drawn.keys() != missing.keys():
+            raise RuntimeError(f"{what}: the backend gave {len(drawn)} completions for {len(missing)} requests")
+        return drawn
+
+    def report(self) -> dict[str, Any]:
+        """What asking has cost: logged, and as plain counts for the provenance record."""
+        logger.info(
+            "%d requests: %d from the store, %d drawn, %d tokens in %.0f s (%.0f tokens/s)",
+            self.asked,
+            self.asked - self.drawn,
+            self.drawn,
+            self.tokens,
+            self.seconds,
+            self.tokens / self.seconds if self.seconds else 0,
+        )
+        return {
+            "asked": self.asked,
+            "drawn": self.drawn,
+            "completion_tokens": self.tokens,
+            "seconds": round(self.seconds, 2),
+            "parameters": self.parameters,
+        }
+
+
+def sample(
+    questions: Iterable[Question],
+    exemplars: Sequence[Mapping[str, str]],
+    spec: Mapping[str, Any],
+    asker: Asker,
+    *,
+    sampler: str,
+) -> tuple[list[Completion], dict[str, Any]]:
+    """Draw `spec["samples"]` completions of every question.
+
+    Args:
+        spec: `prompt` (a Prompt section), `decoding` (a Decoding section) and `samples`.
+        sampler: Name written into every record.
+
+    Returns:
+        The completions and a summary; the summary holds only what is the same however often the job was interrupted.
+
+    Source: Fine-tune-CoT, section 3.1: reasoning first, then (two-call prompts) the answer, greedily.
+    """
+    prompt = Prompt.model_validate(spec["prompt"])
+    rows, requests = requests_for(questions, exemplars, spec, asker.folder)
+    first = asker.ask(requests, spec["decoding"], prompt.stop, f"sample {sampler}")
+    answers: list[Stored] | list[None] = [None] * len(rows)
+    if prompt.answer_cue is not None:
+        greedy = {**spec["decoding"], "temperature": 0.0, "max_new_tokens": spec["decoding"]["answer_tokens"]}
+        cued = [
+            Request(asked.prompt + one.text + prompt.answer_cue, 0, asked.special_tokens)
+            for asked, one in zip(requests, first, strict=True)
+        ]
+        answers = asker.ask(cued, greedy, prompt.stop, f"answers of {sampler}")
+    completions = [
+        Completion(
+            completion_id=one.key,
+            qid=question.qid,
+            sampler=sampler,
+            sample_index=index,
+            text=one.text,
+            finish_reason=one.finish_reason,  # type: ignore[arg-type]  # checked by the record
+            answer_text=None if answer is None else answer.text,
+            answer_id=None if answer is None else answer.key,
+            prompt_tokens=one.prompt_tokens + (answer.prompt_tokens if answer else 0),
+            completion_tokens=one.completion_tokens + (answer.completion_tokens if answer else 0),
+        )
+        for (question, index), one, answer in zip(rows, first, answers, strict=True)
+    ]
+    return completions, summarise(completions)
+
+
+def requests_for(
+    questions: Iterable[Question], exemplars: Sequence[Mapping[str, str]], spec: Mapping[str, Any], folder: Path
+) -> tuple[list[tuple[Question, int]], list[Request]]:
+    """Question and sample index of every completion, and what is asked for it (the first call of two)."""
+    prompt = Prompt.model_validate(spec["prompt"])
+    renderer = Renderer(prompt, exemplars)
+    wrap = wrapper(prompt, folder)
+    rows = [(question, index) for question in questions for index in range(spec["samples"])]
+    inputs = {
+        (question.qid, block): wrap(renderer.input(question.question, block))
+        for question, index in rows
+        for block in [index % prompt.rounds]
+    }
+    return rows, [
+        Request(inputs[question.qid, index % prompt.rounds], index, not prompt.chat) for question, index in rows
+    ]
+
+
+def summarise(completions: Sequence[Completion]) -> dict[str, Any]:
+    """Counts of a file of completions: questions, finish reasons, tokens."""
+    reasons = Counter(one.finish_reason for one in completions)
+    return {
+        "completions": len(completions),
+        "questions": len({one.qid for one in completions}),
+        "finish_reasons": dict(sorted(reasons.items())),
+        "prompt_tokens": sum(one.prompt_tokens for one in completions),
+        "completion_tokens": sum(one.completion_tokens for one in completions),
+        "distinct_texts": len({(one.qid, one.text) for one in completions}),
+    }
+
+
+def wrapper(prompt: Prompt, folder: Path) -> Callable[[str], str]:
+    """What turns a rendered prompt into model input: the chat template, which an endpoint applies itself."""
+    return _chat_wrapper(folder) if prompt.chat and not (folder / "api.json").exists() else str
+
+
+def _chat_wrapper(folder: Path) -> Callable[[str], str]:
+    """Wrap a user message in the model's own chat template, up to where the assistant speaks."""
+    from transformers import AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+
+    def wrap(text: str) -> str:
+        return tokenizer.apply_chat_template(
+            [{"role": "user", "content": text}], tokenize=False, add_generation_prompt=True
+        )
+
+    return wrap

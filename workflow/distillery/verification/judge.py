@@ -1,0 +1,111 @@
+"""Judging: verdicts of every grader on completions, whether they are texts with an answer or programs to be run.
+
+Texts are read by the task's graders (`distillery.verification.graders`). Programs are extracted, run in the sandbox,
+and what they return is compared here, outside of it; the two graders of a program have the names of a text's, so that
+both stand in one table: `paper` rounds to a whole number as the released code does, `robust` compares value and type.
+
+Source: Fine-tune-CoT, released evaluator; PaD specification, sections 1.3 and 1.4.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict
+
+from distillery.config.task import Grader
+from distillery.records import Completion, Outcome
+from distillery.verification.graders import Graded, grade
+
+PROGRAM_GRADERS = {"paper": "paper", "robust": "strict"}
+"""Name in tables -> rule of `distillery.programs.matching`."""
+
+
+class Reading(BaseModel):
+    """How the completions of one prompt on one task are read."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    form: Literal["text", "program"] = "text"
+    delimiter: str | None = None
+    answer: str = "number"
+    """Answer type of the task: what a program may return."""
+
+    def graders(self, declared: Mapping[str, Grader]) -> list[str]:
+        """Names of the graders that judge."""
+        return list(declared) if self.form == "text" else list(PROGRAM_GRADERS)
+
+
+@dataclass
+class Judged:
+    """Verdicts on completions, in their order: grader -> judgement. `work` says how many programs ran, and where."""
+
+    verdicts: list[dict[str, Graded]]
+    work: dict[str, Any] = field(default_factory=dict)
+
+
+def judge(
+    completions: Sequence[Completion], gold: Mapping[str, str], graders: Mapping[str, Grader], reading: Reading
+) -> Judged:
+    """Judge completions.
+
+    Args:
+        gold: qid -> gold answer.
+
+    Raises:
+        UserError: No sandbox works here, or the sandbox itself failed: that is nobody's mistake but ours.
+    """
+    if reading.form == "program":
+        return _programs(completions, gold, reading.answer)
+    return Judged(
+        [
+            {
+                name: grade(one.text, one.answer_text, one.finish_reason, gold[one.qid], grader, reading.delimiter)
+                for name, grader in graders.items()
+            }
+            for one in completions
+        ]
+    )
+
+
+def _programs(completions: Sequence[Completion], gold: Mapping[str, str], answer: str) -> Judged:
+    from distillery.programs.extract import extract
+    from distillery.programs.matching import judge as match
+    from distillery.programs.run import run_programs
+
+    found = [extract(one.text) for one in completions]
+    runs, work = run_programs([one.program for one in found if one.program is not None])
+    waiting = iter(runs)
+    verdicts = []
+    for completion, extracted in zip(completions, found, strict=True):
+        if completion.finish_reason == "failed":
+            verdicts.append({name: Graded(Outcome.FAILED, None, "sampling failed") for name in PROGRAM_GRADERS})
+            if extracted.program is not None:
+                next(waiting)
+            continue
+        if extracted.program is None:
+            outcome = Outcome.REFUSED if extracted.problem == "refused" else Outcome.UNPARSABLE
+            if outcome == Outcome.UNPARSABLE and completion.finish_reason == "length":
+                outcome = Outcome.TRUNCATED
+            verdicts.append({name: Graded(outcome, None, str(extracted.problem)) for name in PROGRAM_GRADERS})
+            continue
+        run = next(waiting)
+        right = match(run, gold[completion.qid], answer)
+        cut = completion.finish_reason == "length"
+        verdicts.append({name: _graded(run, right[rule], cut) for name, rule in PROGRAM_GRADERS.items()})
+    return Judged(verdicts, work)
+
+
+def _graded(run: Any, right: bool, cut: bool) -> Graded:
+    """The judgement on a program that was run."""
+    from distillery.programs.execution import Outcome as Ran
+
+    told = run.traceback_line or run.label
+    if run.outcome == Ran.SYNTAX:
+        return Graded(Outcome.TRUNCATED if cut else Outcome.UNPARSABLE, None, told)
+    if run.outcome == Ran.REJECTED:
+        return Graded(Outcome.REJECTED, None, run.label)
+    if run.outcome in (Ran.OK, Ran.WRONG_TYPE):
+        reason = f"returned {run.kind}" if run.outcome == Ran.OK else run.label
+        return Graded(Outcome.RIGHT if right else Outcome.WRONG, run.value, reason)
+    return Graded(Outcome.RAISED, None, told)
