@@ -39,14 +39,14 @@ def sampling() -> Iterator[Figure]:
     from distillery.config.model import RandomModel
     from distillery.models.sources import prepare_model
     from distillery.records import Question, write_records
-    from distillery.sampling.backends.base import Asked
+    from distillery.sampling.backends.base import PendingRequest
     from distillery.sampling.backends.vllm import VllmBackend
     from distillery.sampling.requests import Request, Series, seed_of
-    from distillery.sampling.sampler import Asker, sample
+    from distillery.sampling.sampler import CompletionSampler, sample
     from distillery.sampling.store import CompletionStore
 
-    class Loaded(Asker):
-        """An asker whose engine is loaded already: loading is no part of the figure."""
+    class Loaded(CompletionSampler):
+        """An model_sampler whose engine is loaded already: loading is no part of the figure."""
 
         def __init__(self, backend: VllmBackend, folder: Path, store: CompletionStore) -> None:
             super().__init__(folder, "bench", "causal", store)
@@ -75,7 +75,7 @@ def sampling() -> Iterator[Figure]:
         def engine() -> float:
             series = Series.of("bench", {**decoding, "seed": next(seeds)}, [])
             requests = [Request(f"Q: {q.question}\nA:", index) for q in questions for index in range(4)]
-            asked = [Asked(request.key(series), request, seed_of(request.key(series))) for request in requests]
+            asked = [PendingRequest(request.key(series), request, seed_of(request.key(series))) for request in requests]
             start = time.perf_counter()
             tokens = sum(one.completion_tokens for one in backend.generate(asked, series))
             return tokens / (time.perf_counter() - start)

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from distillery.errors import UserError
-from distillery.programs.execution import Outcome
+from distillery.programs.execution import RunOutcome
 from distillery.programs.extract import extract
 from distillery.programs.feedback import needs_refinement
 from distillery.programs.gate import refusal
@@ -167,4 +167,4 @@ def test_the_published_injection_confirms_two_classes_and_never_a_syntax_error(r
         made = [inject(program, error_class, random.Random(0), "paper") for program in programs]
         runs = list(boxes[0].run(text for text in made if text))
         assert {confirmed(run, error_class) for run in runs} == {expected}
-        assert error_class != "syntax_error" or {run.outcome for run in runs} == {Outcome.OK}
+        assert error_class != "syntax_error" or {run.outcome for run in runs} == {RunOutcome.OK}

@@ -18,7 +18,7 @@ import pytest
 
 from distillery.errors import UserError
 from distillery.programs import isolation, sandbox
-from distillery.programs.execution import Outcome
+from distillery.programs.execution import RunOutcome
 from distillery.programs.gate import refusal
 from distillery.programs.sandbox import Sandbox
 
@@ -424,7 +424,7 @@ def run_and_check(boxes, tag, profile, gate, program):
     assert time.monotonic() - begin < LIMIT
     assert os.getpid() == parent
     (following,) = box.run([NEXT])
-    assert (following.outcome, following.value) == (Outcome.OK, "42")
+    assert (following.outcome, following.value) == (RunOutcome.OK, "42")
     deadline = time.monotonic() + 2
     while len(marked(tag)) > usual and time.monotonic() < deadline:
         time.sleep(0.01)
@@ -443,8 +443,8 @@ def fits(execution, expected):
 def test_behind_the_gate_a_hostile_program_is_turned_away_or_judged_as_written(name, program, boxes, tag):
     case = CASES[name]
     execution = run_and_check(boxes, tag, "auto", True, program)
-    if case.gated and execution.outcome != Outcome.SYNTAX:
-        assert execution.outcome == Outcome.REJECTED, execution
+    if case.gated and execution.outcome != RunOutcome.SYNTAX:
+        assert execution.outcome == RunOutcome.REJECTED, execution
         assert execution.detail
     else:
         assert fits(execution, case.expected), execution
@@ -479,7 +479,7 @@ def test_a_forged_record_lies_about_its_own_value_only(boxes, tag):
         "os._exit(0)",
     )
     execution = run_and_check(boxes, tag, "auto", False, forged)
-    assert (execution.outcome, execution.value) == (Outcome.OK, "12")
+    assert (execution.outcome, execution.value) == (RunOutcome.OK, "12")
 
 
 def test_nothing_is_left_when_the_sandbox_closes_while_a_program_runs(tag):
@@ -509,7 +509,7 @@ def test_a_fault_of_the_sandbox_that_stays_is_named_as_such(boxes, monkeypatch):
 
     with monkeypatch.context() as patch:
         patch.setattr(sandbox.Worker, "send", send)
-        assert [run.outcome for run in box.run([NEXT])] == [Outcome.SANDBOX_ERROR]
+        assert [run.outcome for run in box.run([NEXT])] == [RunOutcome.SANDBOX_ERROR]
     assert [run.value for run in box.run([NEXT])] == ["42"]
 
 

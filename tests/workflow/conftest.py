@@ -15,7 +15,7 @@ import yaml
 
 REPOSITORY = Path(__file__).parents[2]
 TINY = Path(__file__).parent / "tiny"
-DRAWN = r"distillery\.sampling\.sampler: .* from the store, (\d+) drawn"
+DRAWN = r"distillery\.sampling\.sampler: .* from the store, (\d+) generated"
 
 
 @dataclass(frozen=True)

@@ -46,10 +46,10 @@ def test_the_table_says_that_reviewers_are_of_the_authors_family_and_the_audit_i
 
 def test_counts_add_up_from_exam_to_pairs(finished_mapd_template):
     root = finished_mapd_template.root
-    exam = json.loads((root / LESSON / "summary.json").read_text())
-    assert exam["asked"] == 6 == exam["right"] + exam["mistakes"] + sum(exam["not_used"].values())
+    counts = json.loads((root / LESSON / "summary.json").read_text())
+    assert counts["asked"] == 6 == counts["right"] + counts["mistakes"] + sum(counts["not_used"].values())
     rows = json.loads((root / f"results/rows/{WHO.format(recipe='mapd')}/summary.json").read_text())
-    assert rows["mistakes"] == exam["mistakes"] == rows["pairs"] + sum(rows["dropped"].values())
+    assert rows["mistakes"] == counts["mistakes"] == rows["pairs"] + sum(rows["dropped"].values())
     assert rows["training_rows"] == 2 * rows["pairs"]
     for model in ("tiny-random", "tiny-other"):
         reviewed = json.loads((root / LESSON / "asked" / model / "reviewed.json").read_text())
@@ -147,9 +147,9 @@ def test_rounds_are_a_sweep_in_which_each_student_sits_the_next_exam(finished_ma
     )
     planned = finished_mapd.planned()
     trained = {"compose_pairs": 2, "train_student": 2}
-    exam = {"sample_mentor": 1, "verify_mentor": 1, "mistakes": 1, "consult": 2, "peer_review": 2}
+    student_answers = {"sample_mentor": 1, "verify_mentor": 1, "mistakes": 1, "ask_teachers": 2, "peer_review": 2}
     asked = {"verify_rationales": 1, "audit": 1, "predict": 1, "score": 1, "tables": 1, "all": 1}
-    assert planned == {**trained, **exam, **asked}
+    assert planned == {**trained, **student_answers, **asked}
 
 
 BELOW_ROWS = {"train_student": 1, "predict": 1, "score": 1, "tables": 1, "all": 1}
@@ -184,17 +184,17 @@ CHANGES = [
     Change(
         "one teacher's feedback decoding",
         settings(COMMITTEE, "teachers.three.feedback_decoding", {"max_new_tokens": 9}),
-        {"consult": 1, **BELOW_TEACHERS},
+        {"ask_teachers": 1, **BELOW_TEACHERS},
     ),
     Change(
         "which mistakes count",
-        settings(COMMITTEE, "exam.limit", 3),
-        {"mistakes": 1, "consult": 2, **BELOW_TEACHERS},
+        settings(COMMITTEE, "student_answers.limit", 3),
+        {"mistakes": 1, "ask_teachers": 2, **BELOW_TEACHERS},
     ),
     Change(
         "the exam's decoding",
-        replace("config/samplers/tiny-exam.yaml", "max_new_tokens: 12", "max_new_tokens: 11"),
-        {"sample_exam": 1, "verify_exam": 1, "mistakes": 1, "consult": 2, **BELOW_TEACHERS},
+        replace("config/samplers/tiny-student-answers.yaml", "max_new_tokens: 12", "max_new_tokens: 11"),
+        {"sample_student_answers": 1, "verify_student_answers": 1, "mistakes": 1, "ask_teachers": 2, **BELOW_TEACHERS},
     ),
 ]
 

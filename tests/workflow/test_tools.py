@@ -62,7 +62,7 @@ def test_plan_knows_what_the_cache_will_answer(finished):
 def drawn(project, record: str) -> int:
     """Samples that the committee's jobs of one kind have drawn in the last run."""
     paths = (project.root / LESSON / "asked").glob(f"*/{record}.provenance.json")
-    return sum(json.loads(path.read_text())["work"]["drawn"] for path in paths)
+    return sum(json.loads(path.read_text())["work"]["generated"] for path in paths)
 
 
 def test_plan_counts_what_a_committee_will_be_asked(finished_mapd):
@@ -70,7 +70,7 @@ def test_plan_counts_what_a_committee_will_be_asked(finished_mapd):
     rows = "results/rows/tiny/tiny/mapd/tiny-random-half/seed1/rows.jsonl"
     finished_mapd.edit("config/committees/tiny.yaml", "limit: 4", "limit: 5")
     told = tool(finished_mapd, "plan", rows)
-    taught, reviewed = (row(told, stage)[4] for stage in ("consult", "peer_review"))
+    taught, reviewed = (row(told, stage)[4] for stage in ("ask_teachers", "peer_review"))
     assert reviewed.startswith("≤") and "at most" in told
     finished_mapd.run(rows)
     assert int(taught) == drawn(finished_mapd, "taught") > 0
@@ -80,9 +80,11 @@ def test_plan_counts_what_a_committee_will_be_asked(finished_mapd):
 
 
 def test_plan_of_another_exam_is_an_upper_bound(finished_mapd):
-    finished_mapd.edit("config/samplers/tiny-exam.yaml", "max_new_tokens: 12", "max_new_tokens: 11")
-    told = tool(finished_mapd, "plan", f"{LESSON}/asked/tiny-random/reviews.jsonl")
-    assert row(told, "consult")[4:6] == ["≤24", ""], "four mistakes at most, three teachers, rationale and feedback"
+    finished_mapd.edit("config/samplers/tiny-student-answers.yaml", "max_new_tokens: 12", "max_new_tokens: 11")
+    told = tool(finished_mapd, "plan", f"{LESSON}/members/tiny-random/reviews.jsonl")
+    assert row(told, "ask_teachers")[4:6] == ["≤24", ""], (
+        "four mistakes at most, three teachers, rationale and feedback"
+    )
     # Two of three rationales have one reviewer here, the third has two that are asked in the same words; each is asked
     # for a critique and a score.
     assert row(told, "peer_review")[3:5] == ["1", "≤24"]

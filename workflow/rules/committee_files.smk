@@ -4,7 +4,7 @@ from types import SimpleNamespace
 from distillery.config.committee_checks import routing_of
 
 RELEASED = "released"
-SITTERS = "(?:{models})|(?:{setups})/(?:{recipes})/(?:{models})/seed[0-9]+".format(
+STUDENTS = "(?:{models})|(?:{setups})/(?:{recipes})/(?:{models})/seed[0-9]+".format(
     models=any_of(workspace.models), setups=any_of(workspace.setups), recipes=any_of(workspace.recipe_names())
 )
 
@@ -13,20 +13,20 @@ def committee(wildcards):
     return workspace.committees[wildcards.committee]
 
 
-def exam_of(wildcards):
+def student_answers_of(wildcards):
     """Completions or verdicts of the exam: of the untrained student, or of one that was trained."""
-    return f"{wildcards.task}/train/{committee(wildcards).exam.sampler}/{wildcards.sitter}"
+    return f"{wildcards.task}/train/{committee(wildcards).student_answers.sampler}/{wildcards.student}"
 
 
 def committee_folder(wildcards):
-    return f"results/committees/{wildcards.task}/{wildcards.committee}/{wildcards.sitter}"
+    return f"results/committees/{wildcards.task}/{wildcards.committee}/{wildcards.student}"
 
 
 def taught(kind, wildcards):
     """Rationales or feedback of all teachers: one file for each model that is asked."""
     members = committee(wildcards).teachers.values()
     asked = sorted({one.model for one in members}) or [RELEASED]
-    return [f"{committee_folder(wildcards)}/asked/{one}/{kind}.jsonl" for one in asked]
+    return [f"{committee_folder(wildcards)}/members/{one}/{kind}.jsonl" for one in asked]
 
 
 def all_rationales(wildcards):
@@ -40,7 +40,7 @@ def all_reviews(wildcards):
     people = sorted(name for name, one in who.people.items() if one.sheet is not None)
     folder = committee_folder(wildcards)
     return [
-        *(f"{folder}/asked/{one}/reviews.jsonl" for one in models),
+        *(f"{folder}/members/{one}/reviews.jsonl" for one in models),
         *(f"{folder}/people/{one}/reviews.jsonl" for one in people),
     ]
 
@@ -60,7 +60,7 @@ def teachers_asked(wildcards):
             },
         }
         for name, one in sorted(committee(wildcards).teachers.items())
-        if one.model == wildcards.asked
+        if one.model == wildcards.member
     }
 
 
@@ -70,7 +70,7 @@ def reviewers_asked(wildcards):
     return {
         name: prompt_section(who.prompt_of_reviewer(name))
         for name in sorted(who.panel)
-        if who.model_of_reviewer(name) == wildcards.asked
+        if who.model_of_reviewer(name) == wildcards.member
     }
 
 
@@ -105,7 +105,7 @@ def filled_sheet(wildcards):
     sheet = committee(wildcards).people[wildcards.person].sheet
     if sheet is None:
         raise WorkflowError(f"No filled sheet of {wildcards.person} is named: config/committees, people.")
-    return sheet.replace("{task}", wildcards.task).replace("{student}", "-".join(Path(wildcards.sitter).parts))
+    return sheet.replace("{task}", wildcards.task).replace("{student}", "-".join(Path(wildcards.student).parts))
 
 
 def released_files(wildcards):
@@ -114,23 +114,23 @@ def released_files(wildcards):
     return [f"{released.folder}/{released.stem}_{kind}_round0.json" for kind in ("false", "feedback", "rationale")]
 
 
-def lesson(wildcards):
+def committee_wildcards(wildcards):
     """Wildcards of the committee's files that the pairs of a recipe are made from."""
     who = workspace.committee_of(wildcards.recipe, wildcards.setup)
-    sitter = workspace.sitter(wildcards.recipe, wildcards.setup, wildcards.model, int(wildcards.seed))
-    return SimpleNamespace(task=wildcards.task, committee=who.committee, sitter=sitter)
+    student = workspace.committee_student(wildcards.recipe, wildcards.setup, wildcards.model, int(wildcards.seed))
+    return SimpleNamespace(task=wildcards.task, committee=who.committee, student=student)
 
 
-def of_lesson(find):
+def committee_input(find):
     """An input function of the committee's files, for a rule about a recipe."""
-    return lambda wildcards: find(lesson(wildcards))
+    return lambda wildcards: find(committee_wildcards(wildcards))
 
 
-def reviews_heeded(wildcards):
+def reviews_used(wildcards):
     """The reviews, where they have a say."""
     pairs = recipe_of(wildcards).pairs
     like = workspace.recipe(pairs.size_of, wildcards.setup).pairs if pairs.size_of else None
-    return all_reviews(lesson(wildcards)) if pairs.reviewed or (like is not None and like.reviewed) else []
+    return all_reviews(committee_wildcards(wildcards)) if pairs.reviewed or (like is not None and like.reviewed) else []
 
 
 def pairs_section(wildcards):
@@ -174,7 +174,7 @@ def audits(experiments):
         for cell in workspace.cells(name):
             pairs = workspace.recipe(cell.recipe, setup).pairs
             if pairs is not None and pairs.reviewed:
-                sat = workspace.sitter(cell.recipe, setup, cell.model, cell.seed)
+                sat = workspace.committee_student(cell.recipe, setup, cell.model, cell.seed)
                 who = f"{cell.task}/{setup}/{cell.recipe}/{cell.model}/seed{cell.seed}"
                 found.setdefault((cell.task, setup, sat), f"results/audits/{who}/audit.html")
     return list(found.values())

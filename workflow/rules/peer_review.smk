@@ -1,21 +1,21 @@
 rule mistakes:
     input:
         questions="results/questions/{task}/train.jsonl",
-        completions=lambda wildcards: f"results/completions/{exam_of(wildcards)}/completions.jsonl",
-        verdicts=lambda wildcards: f"results/verdicts/{exam_of(wildcards)}/verdicts.jsonl",
+        completions=lambda wildcards: f"results/completions/{student_answers_of(wildcards)}/completions.jsonl",
+        verdicts=lambda wildcards: f"results/verdicts/{student_answers_of(wildcards)}/verdicts.jsonl",
     output:
-        mistakes="results/committees/{task}/{committee}/{sitter}/mistakes.jsonl",
-        summary="results/committees/{task}/{committee}/{sitter}/summary.json",
-        provenance="results/committees/{task}/{committee}/{sitter}/provenance.json",
+        mistakes="results/committees/{task}/{committee}/{student}/mistakes.jsonl",
+        summary="results/committees/{task}/{committee}/{student}/summary.json",
+        provenance="results/committees/{task}/{committee}/{student}/provenance.json",
     log:
-        "logs/mistakes/{task}/{committee}/{sitter}.log",
+        "logs/mistakes/{task}/{committee}/{student}.log",
     wildcard_constraints:
-        sitter=SITTERS,
+        student=STUDENTS,
     priority: 30
     conda:
         "../../envs/analysis.yaml"
     params:
-        exam=lambda wildcards: plain(committee(wildcards).exam, without={"sampler", "student"}),
+        student_answers=lambda wildcards: plain(committee(wildcards).student_answers, without={"sampler", "student"}),
         code=code("mistakes"),
         libraries=library_versions("mistakes"),
     script:
@@ -23,20 +23,20 @@ rule mistakes:
 
 
 # The committee: feedback and rationales on a student's mistakes, and reviews of the rationales. One job for each model.
-rule consult:
+rule ask_teachers:
     input:
-        mistakes="results/committees/{task}/{committee}/{sitter}/mistakes.jsonl",
+        mistakes="results/committees/{task}/{committee}/{student}/mistakes.jsonl",
         exemplars="results/questions/{task}/exemplars.jsonl",
-        manifest="results/base_models/{asked}/manifest.json",
+        manifest="results/base_models/{member}/manifest.json",
     output:
-        rationales="results/committees/{task}/{committee}/{sitter}/asked/{asked}/rationales.jsonl",
-        feedback="results/committees/{task}/{committee}/{sitter}/asked/{asked}/feedback.jsonl",
-        summary="results/committees/{task}/{committee}/{sitter}/asked/{asked}/taught.json",
-        provenance="results/committees/{task}/{committee}/{sitter}/asked/{asked}/taught.provenance.json",
+        rationales="results/committees/{task}/{committee}/{student}/members/{member}/rationales.jsonl",
+        feedback="results/committees/{task}/{committee}/{student}/members/{member}/feedback.jsonl",
+        summary="results/committees/{task}/{committee}/{student}/members/{member}/taught.json",
+        provenance="results/committees/{task}/{committee}/{student}/members/{member}/taught.provenance.json",
     log:
-        "logs/consult/{task}/{committee}/{sitter}/{asked}.log",
+        "logs/ask_teachers/{task}/{committee}/{student}/{member}.log",
     benchmark:
-        "benchmarks/consult/{task}/{committee}/{sitter}/{asked}.tsv"
+        "benchmarks/ask_teachers/{task}/{committee}/{student}/{member}.tsv"
     priority: 10
     conda:
         "../../envs/inference.yaml"
@@ -47,28 +47,28 @@ rule consult:
         runtime=720,
     params:
         teachers=teachers_asked,
-        code=code("consult"),
-        libraries=library_versions("consult"),
+        code=code("ask_teachers"),
+        libraries=library_versions("ask_teachers"),
     script:
-        "../scripts/consult.py"
+        "../scripts/ask_teachers.py"
 
 
 rule peer_review:
     input:
-        mistakes="results/committees/{task}/{committee}/{sitter}/mistakes.jsonl",
+        mistakes="results/committees/{task}/{committee}/{student}/mistakes.jsonl",
         rationales=all_rationales,
         verdicts=gate_verdicts,
         questions=reference_questions,
-        manifest="results/base_models/{asked}/manifest.json",
+        manifest="results/base_models/{member}/manifest.json",
     output:
-        reviews="results/committees/{task}/{committee}/{sitter}/asked/{asked}/reviews.jsonl",
-        replies="results/committees/{task}/{committee}/{sitter}/asked/{asked}/replies.jsonl",
-        summary="results/committees/{task}/{committee}/{sitter}/asked/{asked}/reviewed.json",
-        provenance="results/committees/{task}/{committee}/{sitter}/asked/{asked}/reviewed.provenance.json",
+        reviews="results/committees/{task}/{committee}/{student}/members/{member}/reviews.jsonl",
+        replies="results/committees/{task}/{committee}/{student}/members/{member}/replies.jsonl",
+        summary="results/committees/{task}/{committee}/{student}/members/{member}/reviewed.json",
+        provenance="results/committees/{task}/{committee}/{student}/members/{member}/reviewed.provenance.json",
     log:
-        "logs/peer_review/{task}/{committee}/{sitter}/{asked}.log",
+        "logs/peer_review/{task}/{committee}/{student}/{member}.log",
     benchmark:
-        "benchmarks/peer_review/{task}/{committee}/{sitter}/{asked}.tsv"
+        "benchmarks/peer_review/{task}/{committee}/{student}/{member}.tsv"
     priority: 10
     conda:
         "../../envs/inference.yaml"
@@ -91,14 +91,14 @@ rule peer_review:
 # People: a sheet goes out, and comes back filled in.
 rule review_sheet:
     input:
-        mistakes="results/committees/{task}/{committee}/{sitter}/mistakes.jsonl",
+        mistakes="results/committees/{task}/{committee}/{student}/mistakes.jsonl",
         rationales=all_rationales,
         verdicts=gate_verdicts,
     output:
-        sheet="results/committees/{task}/{committee}/{sitter}/people/{person}/sheet.{form}",
-        provenance="results/committees/{task}/{committee}/{sitter}/people/{person}/sheet.{form}.provenance.json",
+        sheet="results/committees/{task}/{committee}/{student}/people/{person}/sheet.{form}",
+        provenance="results/committees/{task}/{committee}/{student}/people/{person}/sheet.{form}.provenance.json",
     log:
-        "logs/review_sheet/{task}/{committee}/{sitter}/{person}.{form}.log",
+        "logs/review_sheet/{task}/{committee}/{student}/{person}.{form}.log",
     conda:
         "../../envs/analysis.yaml"
     params:
@@ -118,10 +118,10 @@ rule human_reviews:
         rationales=all_rationales,
         verdicts=gate_verdicts,
     output:
-        reviews="results/committees/{task}/{committee}/{sitter}/people/{person}/reviews.jsonl",
-        provenance="results/committees/{task}/{committee}/{sitter}/people/{person}/reviews.provenance.json",
+        reviews="results/committees/{task}/{committee}/{student}/people/{person}/reviews.jsonl",
+        provenance="results/committees/{task}/{committee}/{student}/people/{person}/reviews.provenance.json",
     log:
-        "logs/human_reviews/{task}/{committee}/{sitter}/{person}.log",
+        "logs/human_reviews/{task}/{committee}/{student}/{person}.log",
     conda:
         "../../envs/analysis.yaml"
     params:
@@ -141,9 +141,9 @@ rule import_release:
         files=released_files,
     output:
         mistakes="results/committees/{task}/{committee}/released/mistakes.jsonl",
-        rationales="results/committees/{task}/{committee}/released/asked/released/rationales.jsonl",
-        feedback="results/committees/{task}/{committee}/released/asked/released/feedback.jsonl",
-        reviews="results/committees/{task}/{committee}/released/asked/released/reviews.jsonl",
+        rationales="results/committees/{task}/{committee}/released/members/released/rationales.jsonl",
+        feedback="results/committees/{task}/{committee}/released/members/released/feedback.jsonl",
+        reviews="results/committees/{task}/{committee}/released/members/released/reviews.jsonl",
         summary="results/committees/{task}/{committee}/released/summary.json",
         provenance="results/committees/{task}/{committee}/released/provenance.json",
     log:
@@ -161,9 +161,9 @@ rule import_release:
 
 rule audit:
     input:
-        rationales=of_lesson(all_rationales),
-        reviews=of_lesson(all_reviews),
-        verdicts=of_lesson(lambda where: f"{committee_folder(where)}/verdicts.jsonl"),
+        rationales=committee_input(all_rationales),
+        reviews=committee_input(all_reviews),
+        verdicts=committee_input(lambda where: f"{committee_folder(where)}/verdicts.jsonl"),
         acceptances="results/rows/{task}/{setup}/{recipe}/{model}/seed{seed}/acceptances.jsonl",
     output:
         figures="results/audits/{task}/{setup}/{recipe}/{model}/seed{seed}/audit.json",

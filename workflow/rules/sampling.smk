@@ -45,7 +45,7 @@ use rule sample_teacher as sample_mentor with:
 
 
 # The exam: the untrained student answers the train split. One that was trained is sampled and verified like a mentor.
-use rule sample_teacher as sample_exam with:
+use rule sample_teacher as sample_student_answers with:
     input:
         questions="results/questions/{task}/{split}.jsonl",
         exemplars="results/questions/{task}/exemplars.jsonl",
@@ -55,9 +55,9 @@ use rule sample_teacher as sample_exam with:
         summary="results/completions/{task}/{split}/{sampler}/{model}/summary.json",
         provenance="results/completions/{task}/{split}/{sampler}/{model}/provenance.json",
     log:
-        "logs/sample_exam/{task}/{split}/{sampler}/{model}.log",
+        "logs/sample_student_answers/{task}/{split}/{sampler}/{model}.log",
     benchmark:
-        "benchmarks/sample_exam/{task}/{split}/{sampler}/{model}.tsv"
+        "benchmarks/sample_student_answers/{task}/{split}/{sampler}/{model}.tsv"
 
 
 # Answers of a model to the questions of a split: one greedy completion each, through the completion store.

@@ -29,12 +29,12 @@ rule compose:
 # Training pairs of a recipe, by a pure decision about stored reviews; and the audit of these reviews.
 rule compose_pairs:
     input:
-        mistakes=of_lesson(lambda where: f"{committee_folder(where)}/mistakes.jsonl"),
+        mistakes=committee_input(lambda where: f"{committee_folder(where)}/mistakes.jsonl"),
         exemplars="results/questions/{task}/exemplars.jsonl",
-        rationales=of_lesson(all_rationales),
-        feedback=of_lesson(lambda where: taught("feedback", where)),
-        reviews=reviews_heeded,
-        verdicts=of_lesson(lambda where: f"{committee_folder(where)}/verdicts.jsonl"),
+        rationales=committee_input(all_rationales),
+        feedback=committee_input(lambda where: taught("feedback", where)),
+        reviews=reviews_used,
+        verdicts=committee_input(lambda where: f"{committee_folder(where)}/verdicts.jsonl"),
     output:
         rows="results/rows/{task}/{setup}/{recipe}/{model}/seed{seed}/rows.jsonl",
         acceptances="results/rows/{task}/{setup}/{recipe}/{model}/seed{seed}/acceptances.jsonl",

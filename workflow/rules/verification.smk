@@ -35,7 +35,7 @@ use rule verify as verify_mentor with:
         "logs/verify/{task}/{split}/{sampler}/{setup}/{recipe}/{model}/seed{seed}.log",
 
 
-use rule verify as verify_exam with:
+use rule verify as verify_student_answers with:
     input:
         questions="results/questions/{task}/{split}.jsonl",
         checked="results/questions/{task}/checked.json",
@@ -45,7 +45,7 @@ use rule verify as verify_exam with:
         summary="results/verdicts/{task}/{split}/{sampler}/{model}/summary.json",
         provenance="results/verdicts/{task}/{split}/{sampler}/{model}/provenance.json",
     log:
-        "logs/verify_exam/{task}/{split}/{sampler}/{model}.log",
+        "logs/verify_student_answers/{task}/{split}/{sampler}/{model}.log",
 
 
 # Rationales of the committee, by their final answers.
@@ -55,11 +55,11 @@ rule verify_rationales:
         checked="results/questions/{task}/checked.json",
         rationales=all_rationales,
     output:
-        verdicts="results/committees/{task}/{committee}/{sitter}/verdicts.jsonl",
-        summary="results/committees/{task}/{committee}/{sitter}/verdicts.json",
-        provenance="results/committees/{task}/{committee}/{sitter}/verdicts.provenance.json",
+        verdicts="results/committees/{task}/{committee}/{student}/verdicts.jsonl",
+        summary="results/committees/{task}/{committee}/{student}/verdicts.json",
+        provenance="results/committees/{task}/{committee}/{student}/verdicts.provenance.json",
     log:
-        "logs/verify_rationales/{task}/{committee}/{sitter}.log",
+        "logs/verify_rationales/{task}/{committee}/{student}.log",
     priority: 30
     conda:
         "../../envs/analysis.yaml"

@@ -7,10 +7,10 @@ from distillery.jobs.runner import run_script
 
 
 def main(
-    questions: Path, completions: Path, verdicts: Path, mistakes: Path, summary: Path, exam: dict[str, Any]
+    questions: Path, completions: Path, verdicts: Path, mistakes: Path, summary: Path, student_answers: dict[str, Any]
 ) -> None:
     """Write one record for each mistake; the counts of the summary add up to the questions asked."""
-    from distillery.config.review import Exam
+    from distillery.config.review import StudentAnswers
     from distillery.files import write_json
     from distillery.peer_review.mistakes import find_mistakes
     from distillery.records import Completion, Question, Verdict, read_records, write_records
@@ -19,7 +19,7 @@ def main(
         read_records(questions, Question),
         read_records(completions, Completion),
         read_records(verdicts, Verdict),
-        Exam.model_validate(exam),
+        StudentAnswers.model_validate(student_answers),
     )
     write_records(mistakes, found)
     write_json(summary, counts)

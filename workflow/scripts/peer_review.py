@@ -36,16 +36,16 @@ def main(
     from distillery.peer_review.assignments import read_assignments
     from distillery.peer_review.records import Mistake
     from distillery.records import Question, read_records, write_records
-    from distillery.sampling.sampler import Asker
+    from distillery.sampling.sampler import CompletionSampler
 
-    asker = Asker.of(manifest)
+    model_sampler = CompletionSampler.of(manifest)
     found = list(read_records(mistakes, Mistake))
     todo, routed = read_assignments(rationales, routing, verdicts, grader)
     given, written = ask_reviewers(
         todo,
         found,
         reviewers,
-        asker,
+        model_sampler,
         protocol=review["protocol"],
         decoding=review["decoding"],
         hints=hints_of(review["hint"], found, read_records(questions, Question) if questions else []),
@@ -59,7 +59,7 @@ def main(
         summary,
         {"routed": routed, "reviews": len(given), "valid": valid, "invalid": reasons, "replies": counts_of(written)},
     )
-    return asker.report()
+    return model_sampler.report()
 
 
 run_script("peer_review", main, globals())

@@ -20,20 +20,20 @@ def main(
     from distillery.files import read_json_lines, write_json
     from distillery.programs.self_refinement import refine
     from distillery.records import Completion, Question, read_records, write_records
-    from distillery.sampling.sampler import Asker
+    from distillery.sampling.sampler import CompletionSampler
 
-    asker = Asker.of(manifest)
+    model_sampler = CompletionSampler.of(manifest)
     last, drafts, counts = refine(
         list(read_records(questions, Question)),
         list(read_records(predictions, Completion)),
         read_json_lines(exemplars),
         spec,
-        asker,
+        model_sampler,
     )
     write_records(refined, last)
     write_records(rounds, drafts)
     write_json(summary, counts)
-    return asker.report()
+    return model_sampler.report()
 
 
 run_script("refine", main, globals())

@@ -18,13 +18,15 @@ def main(
     """Write one completion record for each question and sample index, and a summary of them."""
     from distillery.files import read_json_lines, write_json
     from distillery.records import Question, read_records, write_records
-    from distillery.sampling.sampler import Asker, sample
+    from distillery.sampling.sampler import CompletionSampler, sample
 
-    asker = Asker.of(manifest)
-    drawn, counts = sample(read_records(questions, Question), read_json_lines(exemplars), spec, asker, sampler=sampler)
+    model_sampler = CompletionSampler.of(manifest)
+    drawn, counts = sample(
+        read_records(questions, Question), read_json_lines(exemplars), spec, model_sampler, sampler=sampler
+    )
     write_records(completions, drawn)
     write_json(summary, counts)
-    return asker.report()
+    return model_sampler.report()
 
 
 run_script("sample", main, globals())

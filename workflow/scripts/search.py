@@ -20,20 +20,20 @@ def main(
     from distillery.programs.step_scorers import scorer_named
     from distillery.programs.step_search import search
     from distillery.records import Question, read_records, write_records
-    from distillery.sampling.sampler import Asker
+    from distillery.sampling.sampler import CompletionSampler
 
-    asker = Asker.of(manifest)
+    model_sampler = CompletionSampler.of(manifest)
     best, counts = search(
         list(read_records(questions, Question)),
         read_json_lines(exemplars),
         spec,
-        asker,
+        model_sampler,
         scorer_named(spec["steps"]["scorer"]),
         sampler=sampler,
     )
     write_records(completions, best)
     write_json(summary, counts)
-    return asker.report()
+    return model_sampler.report()
 
 
 run_script("search", main, globals())

@@ -44,8 +44,11 @@ FAULTS = {
     "unknown model": (lambda file: file["teachers"]["fixed"].update(model="gpt-9"), ["gpt-9", "teachers.fixed.model"]),
     "unknown prompt": (lambda file: file["teachers"]["fixed"].update(feedback="no"), ["teachers.fixed.feedback"]),
     "unknown review prompt": (lambda file: file["teachers"]["fixed"].update(review="no"), ["review of fixed"]),
-    "unknown exam": (lambda file: file["exam"].update(sampler="no"), ["exam.sampler"]),
-    "an exam by a teacher": (lambda file: file["exam"].update(sampler="smollm2-few-shot"), ["model: trained"]),
+    "unknown exam": (lambda file: file["student_answers"].update(sampler="no"), ["student_answers.sampler"]),
+    "an exam by a teacher": (
+        lambda file: file["student_answers"].update(sampler="smollm2-few-shot"),
+        ["model: trained"],
+    ),
     "a name twice": (lambda file: file.update(people={"fixed": {}}), ["two members"]),
     "teachers and a release": (lambda file: file.update(released={"folder": "x"}), ["not both"]),
     "many greedy reviews": (lambda file: file["review"].update(samples=2), ["greedy"]),
@@ -102,25 +105,32 @@ def test_in_a_second_round_the_student_of_the_first_sits_the_exam_and_the_first_
     sweep(config, sweep={"pairs.round": [3], "objective.alpha": [0.25]})
     workspace = load(config)
     third, second, first = (f"mapd.alpha=0.25.round={number}" for number in (3, 2, 1))
-    assert workspace.sitter(third, "miniature", "smollm2-135m-half", 1) == f"miniature/{second}/smollm2-135m-half/seed1"
-    assert workspace.sitter(second, "miniature", "smollm2-135m-half", 7).endswith(f"{first}/smollm2-135m-half/seed7")
+    assert (
+        workspace.committee_student(third, "miniature", "smollm2-135m-half", 1)
+        == f"miniature/{second}/smollm2-135m-half/seed1"
+    )
+    assert workspace.committee_student(second, "miniature", "smollm2-135m-half", 7).endswith(
+        f"{first}/smollm2-135m-half/seed7"
+    )
     sat = "miniature/fine-tune-cot-diverse/smollm2-135m-half/seed1"
-    assert workspace.sitter(first, "miniature", "smollm2-135m-half", 1) == sat, "as the setup says"
+    assert workspace.committee_student(first, "miniature", "smollm2-135m-half", 1) == sat, "as the setup says"
     assert workspace.recipe(first, "miniature").objective.alpha == 0.25
 
 
 def test_an_exam_may_be_sat_by_a_named_model_or_by_a_student_of_another_recipe(config):
-    edit(config, COMMITTEE, lambda file: file["exam"].update(student="smollm2-135m"))
+    edit(config, COMMITTEE, lambda file: file["student_answers"].update(student="smollm2-135m"))
     edit(config, "setups.yaml", lambda file: file["miniature"]["recipes"]["mapd"]["pairs"].update(after=None))
     sweep(config, set={"pairs.after": "fine-tune-cot"}, title="after")
     workspace = load(config)
-    assert workspace.sitter("mapd", "miniature", "smollm2-135m-half", 1) == "smollm2-135m"
-    assert "fine-tune-cot" in workspace.sitter("mapd.after=fine-tune-cot", "miniature", "smollm2-135m-half", 1)
+    assert workspace.committee_student("mapd", "miniature", "smollm2-135m-half", 1) == "smollm2-135m"
+    assert "fine-tune-cot" in workspace.committee_student(
+        "mapd.after=fine-tune-cot", "miniature", "smollm2-135m-half", 1
+    )
 
 
 def test_a_released_exchange_is_sat_by_nobody_of_ours():
     workspace = load(REPOSITORY / "config")
-    assert workspace.sitter("mapd", "svamp-released", "smollm2-135m-half", 1) == "released"
+    assert workspace.committee_student("mapd", "svamp-released", "smollm2-135m-half", 1) == "released"
     assert workspace.committees["svamp-released"].names == ["gpt", "gemini", "mistral"]
 
 
@@ -144,7 +154,7 @@ def test_a_control_with_as_many_updates_counts_pairs_as_one_and_rows_as_rows():
 
 def test_audit_pages_show_the_lenient_reviewer_and_escape_what_stands_in_names(tmp_path):
     reviewer = {"reviews": 2, "valid": 2, "histogram": {str(n): 0 for n in range(1, 6)}, "mean": 5.0, "accuracy": 0.5,
-                "waves_through": 0.9, "lenient": True, "repeats": {"reviews": 0, "equal": 0}}  # fmt: skip
+                "false_accept_rate": 0.9, "lenient": True, "repeats": {"reviews": 0, "equal": 0}}  # fmt: skip
     figures = {
         "reviews": {"slots": 2, "valid": 2, "invalid": {"<b>": 1}},
         "reviewers": {"<script>": reviewer},

@@ -38,7 +38,7 @@ def test_stages_import_only_what_decides_their_output():
     assert rooms("train").isdisjoint({"verification", "sampling", "tasks", "evaluation"})
     assert rooms("score").isdisjoint({"sampling", "training"}) and "evaluation.tables" not in names("score")
     assert rooms("tables").isdisjoint({"verification", "sampling", "training"})
-    for stage in ("consult", "peer_review"):
+    for stage in ("ask_teachers", "peer_review"):
         assert rooms(stage).isdisjoint({"verification", "training", "evaluation"})
         assert "peer_review.acceptance" not in names(stage)
     assert rooms("compose_pairs").isdisjoint({"sampling", "verification", "training"})
@@ -78,7 +78,7 @@ EDITS = {
     "the engine": (
         "sampling/backends/vllm.py",
         lambda text: text + "\nX = 1\n",
-        {"refine", "sample", "search", "consult", "peer_review"},
+        {"refine", "sample", "search", "ask_teachers", "peer_review"},
     ),
 }
 

@@ -15,7 +15,7 @@ from distillery.sampling import sampler as sampling
 from distillery.sampling.backends.base import Generated
 from distillery.sampling.logprobs import decode_choice, encode_choice
 from distillery.sampling.requests import STORE_FORMAT, Request, Series
-from distillery.sampling.sampler import Asker
+from distillery.sampling.sampler import CompletionSampler
 from distillery.sampling.store import CompletionStore
 from distillery.sampling.store_maintenance import verify
 
@@ -48,11 +48,11 @@ class Scripted:
 
 @pytest.fixture
 def asking(tmp_path, monkeypatch):
-    """Give a backend, get an asker on one store."""
+    """Give a backend, get an model_sampler on one store."""
 
     def make(backend, model="m"):
         monkeypatch.setattr(sampling, "open_backend", lambda *_: backend)
-        return Asker(tmp_path, model, "causal", CompletionStore(str(tmp_path / "store")))
+        return CompletionSampler(tmp_path, model, "causal", CompletionStore(str(tmp_path / "store")))
 
     return make
 
@@ -74,12 +74,12 @@ def rationales(*authors):
     ]  # fmt: skip
 
 
-def review(asker, authors=("anna", "bert", "cleo"), protocol="robust", section=REVIEW, reviewers=None):
+def review(model_sampler, authors=("anna", "bert", "cleo"), protocol="robust", section=REVIEW, reviewers=None):
     panel = {name: name for name in authors}
     todo, _ = assignments(rationales(*authors), routes(panel, at_least=1))
     asked = dict.fromkeys(reviewers or authors, section)
     hints = {one.qid: one.gold for one in MISTAKES}
-    return ask_reviewers(todo, MISTAKES, asked, asker, protocol=protocol, decoding=DECODING, hints=hints)
+    return ask_reviewers(todo, MISTAKES, asked, model_sampler, protocol=protocol, decoding=DECODING, hints=hints)
 
 
 def test_feedback_sees_the_wrong_and_the_gold_answer_and_a_rationale_neither(asking):
@@ -95,7 +95,9 @@ def test_one_more_teacher_draws_only_its_own_calls(asking):
     ask_teachers(MISTAKES, [], teachers("anna", "bert"), asking(Scripted()))
     again = asking(backend := Scripted())
     ask_teachers(MISTAKES, [], teachers("anna", "bert", "cleo"), again)
-    assert again.asked == 18 and again.drawn == len(backend.prompts) == 3, "the third differs in its rationales' seed"
+    assert again.requested == 18 and again.generated == len(backend.prompts) == 3, (
+        "the third differs in its rationales' seed"
+    )
 
 
 def test_one_more_reviewer_draws_only_its_own_calls(asking):
@@ -103,9 +105,9 @@ def test_one_more_reviewer_draws_only_its_own_calls(asking):
     review(asking(Scripted()), reviewers=["anna", "bert"])
     again = asking(backend := Scripted())
     review(again, reviewers=["anna", "bert"])
-    assert again.drawn == 0
+    assert again.generated == 0
     review(again, reviewers=["cleo"], section=two)
-    assert again.drawn == len(backend.prompts) == 12, "six critiques and six scores"
+    assert again.generated == len(backend.prompts) == 12, "six critiques and six scores"
 
 
 def test_a_reviewer_never_reads_who_wrote_a_rationale_nor_its_own(asking):

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from distillery.config.committee_checks import routes
-from distillery.config.review import Exam
+from distillery.config.review import StudentAnswers
 from distillery.errors import UserError
 from distillery.peer_review.assignments import assignments, read_assignments
 from distillery.peer_review.mistakes import find_mistakes
@@ -155,8 +155,8 @@ def an_exam(outcomes):
     st.sampled_from(["keep", "drop"]),
 )
 def test_every_exam_answer_is_right_or_a_mistake_or_not_used_for_a_reason(outcomes, unparsable, truncated):
-    exam = Exam(unparsable=unparsable, truncated=truncated)
-    mistakes, counts = find_mistakes(*an_exam(outcomes), exam)
+    student_answers = StudentAnswers(unparsable=unparsable, truncated=truncated)
+    mistakes, counts = find_mistakes(*an_exam(outcomes), student_answers)
     assert counts["asked"] == len(outcomes) == counts["right"] + counts["mistakes"] + sum(counts["not_used"].values())
     assert counts["not_asked"] == 6 - len(outcomes)
     assert sum(counts["kinds"].values()) == counts["mistakes"] == len(mistakes)
@@ -168,14 +168,14 @@ def test_every_exam_answer_is_right_or_a_mistake_or_not_used_for_a_reason(outcom
 
 
 def test_parse_failures_are_counted_apart():
-    mistakes, counts = find_mistakes(*an_exam(["wrong", "unparsable", "right"]), Exam(unparsable="keep"))
+    mistakes, counts = find_mistakes(*an_exam(["wrong", "unparsable", "right"]), StudentAnswers(unparsable="keep"))
     assert counts["kinds"] == {"wrong": 1, "unparsable": 1}
     assert [(mistake.kind, mistake.answer) for mistake in mistakes] == [("wrong", "12"), ("unparsable", None)]
 
 
 def test_the_published_cut_ends_at_the_first_occurrence_of_the_answer():
     for cut, text in {"none": "It is 12, no, 0.", "answer": "It is 12"}.items():
-        (mistake,), _ = find_mistakes(*an_exam(["wrong"]), Exam(cut=cut))
+        (mistake,), _ = find_mistakes(*an_exam(["wrong"]), StudentAnswers(cut=cut))
         assert mistake.text == text
 
 
@@ -187,4 +187,4 @@ def test_the_exam_is_of_train_questions_with_one_completion_and_one_verdict_each
         (questions, completions, verdicts[:1], "no verdict of the grader robust"),
     ]:
         with pytest.raises(UserError, match=words):
-            find_mistakes(asked, given_, judged, Exam())
+            find_mistakes(asked, given_, judged, StudentAnswers())

@@ -177,7 +177,11 @@ def an_audit():
 
 def test_a_lenient_reviewer_is_flagged_and_an_exact_one_is_not():
     reviewers = an_audit()["reviewers"]
-    assert (reviewers["jo"]["lenient"], reviewers["jo"]["waves_through"], reviewers["jo"]["mean"]) == (True, 1.0, 5.0)
+    assert (reviewers["jo"]["lenient"], reviewers["jo"]["false_accept_rate"], reviewers["jo"]["mean"]) == (
+        True,
+        1.0,
+        5.0,
+    )
     assert (reviewers["kim"]["lenient"], reviewers["kim"]["accuracy"]) == (False, 1.0)
     assert reviewers["kim"]["histogram"] == {"1": 2, "2": 0, "3": 0, "4": 0, "5": 3}
     assert reviewers["kim"]["repeats"] == {"reviews": 2, "equal": 1}

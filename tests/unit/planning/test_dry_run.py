@@ -1,4 +1,4 @@
-"""Rehearsals: what a plan counts is what the stage then draws, whatever is in the store; and never less."""
+"""DryRun: what a plan counts is what the stage then draws, whatever is in the store; and never less."""
 
 import contextlib
 import os
@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from distillery.config.review import Exam
+from distillery.config.review import StudentAnswers
 from distillery.files import write_json
 from distillery.jobs.cache import ArtifactCache
 from distillery.jobs.job import Job
@@ -17,8 +17,8 @@ from distillery.peer_review.ask import ask_reviewers, ask_teachers, hints_of
 from distillery.peer_review.assignments import assignments
 from distillery.peer_review.mistakes import find_mistakes
 from distillery.peer_review.records import Mistake, Taught
-from distillery.planning.dry_run import Asks, Rehearsals
-from distillery.planning.forecast import How, forecast
+from distillery.planning.dry_run import DryRun, RequestCount
+from distillery.planning.forecast import JobStatus, forecast
 from distillery.planning.snakemake_graph import Node
 from distillery.programs.self_refinement import most_repairs, refine
 from distillery.programs.step_search import most_lines, search
@@ -26,7 +26,7 @@ from distillery.records import Completion, Question, Verdict, read_records, writ
 from distillery.sampling.backends.base import Generated
 from distillery.sampling.budget import PRICES_VARIABLE
 from distillery.sampling.logprobs import encode_choice, encode_scored
-from distillery.sampling.sampler import Asker, sample
+from distillery.sampling.sampler import CompletionSampler, sample
 from distillery.sampling.store import CompletionStore
 
 DECODING = {"temperature": 0.7, "top_p": 1.0, "top_k": 0, "max_new_tokens": 8, "answer_tokens": 4, "seed": 0}
@@ -73,7 +73,7 @@ class Workspace:
         self.routing = {"anna": ["bert", "cleo"], "bert": ["anna", "cleo"]}
         self.reviewers = {"anna": section, "bert": section, "cleo": STATED}
         self.review = {"protocol": "robust", "decoding": DECODING, "hint": hint, "samples": samples}
-        self.exam = {"limit": limit, "unparsable": "keep"}
+        self.student_answers = {"limit": limit, "unparsable": "keep"}
         self.completions, self.verdicts = root / "completions.jsonl", root / "verdicts.jsonl"
 
     def model(self, identity):
@@ -83,10 +83,10 @@ class Workspace:
         write_json(self.manifest, made.model_dump(mode="json"))
 
     def sit(self, wrong):
-        """The exam is sat and graded: these questions are mistakes."""
+        """The student has answered and was graded: these questions are mistakes."""
         written = [
-            Completion(completion_id=f"c{one.qid}", qid=one.qid, sampler="exam", sample_index=0, text="It is 9.",
-                       finish_reason="stop", prompt_tokens=0, completion_tokens=0)
+            Completion(completion_id=f"c{one.qid}", qid=one.qid, sampler="student-answers", sample_index=0,
+                       text="It is 9.", finish_reason="stop", prompt_tokens=0, completion_tokens=0)
             for one in QUESTIONS
         ]  # fmt: skip
         graded = [
@@ -100,11 +100,12 @@ class Workspace:
     def nodes(self, *planned):
         """The jobs, of which these are planned."""
         inputs = {"exemplars": self.exemplars, "manifest": self.manifest}
-        exam = {"questions": self.questions, "completions": self.completions, "verdicts": self.verdicts}
+        student_answers = {"questions": self.questions, "completions": self.completions, "verdicts": self.verdicts}
         jobs = {
             "questions": Job("questions", {}, {"train": self.questions}, {}),
-            "mistakes": Job("mistakes", exam, {"mistakes": self.mistakes}, {"exam": self.exam}),
-            "consult": Job("consult", {"mistakes": self.mistakes, **inputs}, {"rationales": self.rationales},
+            "mistakes": Job("mistakes", student_answers, {"mistakes": self.mistakes},
+                            {"student_answers": self.student_answers}),
+            "ask_teachers": Job("ask_teachers", {"mistakes": self.mistakes, **inputs}, {"rationales": self.rationales},
                            {"teachers": self.teachers}),
             "peer_review": Job(
                 "peer_review",
@@ -116,31 +117,31 @@ class Workspace:
         }  # fmt: skip
         return [Node(name, job, name in planned, "") for name, job in jobs.items()]
 
-    def counted(self, *planned) -> dict[str, Asks]:
+    def counted(self, *planned) -> dict[str, RequestCount]:
         told, contents = forecast(self.nodes(*planned), ArtifactCache(None))
-        rehearsals = Rehearsals(told, contents, self.store)
-        return {one.node.rule: rehearsals.of(one) for one in told if one.how is not How.DONE}
+        dry_run = DryRun(told, contents, self.store)
+        return {one.node.rule: dry_run.of(one) for one in told if one.status is not JobStatus.DONE}
 
-    def asker(self, share=1.0):
-        made = Asker(self.manifest.parent / "model", "m", "causal", self.store)
+    def model_sampler(self, share=1.0):
+        made = CompletionSampler(self.manifest.parent / "model", "m", "causal", self.store)
         made._backend = Scripted(share)
         return made
 
-    def consult(self, share=1.0) -> int:
-        asker = self.asker(share)
+    def ask_teachers(self, share=1.0) -> int:
+        model_sampler = self.model_sampler(share)
         with contextlib.suppress(RuntimeError) if share < 1 else contextlib.nullcontext():
-            written, _ = ask_teachers(list(read_records(self.mistakes, Mistake)), [], self.teachers, asker)
+            written, _ = ask_teachers(list(read_records(self.mistakes, Mistake)), [], self.teachers, model_sampler)
             write_records(self.rationales, written)
-        return asker.drawn
+        return model_sampler.generated
 
     def peer_review(self, share=1.0) -> int:
-        asker, found = self.asker(share), list(read_records(self.mistakes, Mistake))
+        model_sampler, found = self.model_sampler(share), list(read_records(self.mistakes, Mistake))
         todo, _ = assignments(read_records(self.rationales, Taught), self.routing)
         hints = hints_of(self.review["hint"], found, QUESTIONS)
         with contextlib.suppress(RuntimeError) if share < 1 else contextlib.nullcontext():
-            ask_reviewers(todo, found, self.reviewers, asker, protocol="robust", decoding=DECODING, hints=hints,
+            ask_reviewers(todo, found, self.reviewers, model_sampler, protocol="robust", decoding=DECODING, hints=hints,
                           samples=self.review["samples"])  # fmt: skip
-        return asker.drawn
+        return model_sampler.generated
 
 
 def _mistakes(work):
@@ -148,7 +149,7 @@ def _mistakes(work):
         QUESTIONS,
         read_records(work.completions, Completion),
         read_records(work.verdicts, Verdict),
-        Exam.model_validate(work.exam),
+        StudentAnswers.model_validate(work.student_answers),
     )
     return found
 
@@ -170,7 +171,7 @@ kinds = st.fixed_dictionaries(
 several = settings(max_examples=12, deadline=None)
 
 
-def holds(asks: Asks, drawn: int) -> bool:
+def holds(asks: RequestCount, drawn: int) -> bool:
     """Exactly so many, or at most where it says so."""
     return asks.samples >= drawn if asks.at_most else asks.samples == drawn
 
@@ -181,10 +182,10 @@ def test_known_mistakes_are_counted_exactly_whatever_part_is_in_the_store(make, 
     work = make(**kind)
     work.sit(wrong)
     write_records(work.mistakes, _mistakes(work))
-    work.consult(share)
-    asks = work.counted("consult")["consult"]
-    assert not asks.at_most and asks.samples == work.consult()
-    assert work.counted("consult")["consult"].samples == 0
+    work.ask_teachers(share)
+    asks = work.counted("ask_teachers")["ask_teachers"]
+    assert not asks.at_most and asks.samples == work.ask_teachers()
+    assert work.counted("ask_teachers")["ask_teachers"].samples == 0
 
 
 @several
@@ -193,7 +194,7 @@ def test_reviews_are_counted_exactly_once_the_rationales_are_there(make, kind, t
     work = make(**kind)
     work.sit({"q0", "q1", "q2"})
     write_records(work.mistakes, _mistakes(work))
-    work.consult()
+    work.ask_teachers()
     work.peer_review(reviewed)
     asks = work.counted("peer_review")["peer_review"]
     # Two critiques that come out equal are scored in one call; that is all that may be less.
@@ -205,34 +206,34 @@ def test_reviews_are_counted_exactly_once_the_rationales_are_there(make, kind, t
 @given(kinds, shares, st.one_of(st.none(), st.integers(1, 5)), st.sets(st.sampled_from(["q0", "q1", "q3"]), min_size=1))
 def test_without_mistakes_and_rationales_the_count_is_a_bound(make, kind, share, limit, wrong):
     work = make(limit=limit, **kind)
-    first = work.counted("questions", "mistakes", "consult", "peer_review")
-    assert first["consult"].at_most and first["peer_review"].at_most
+    first = work.counted("questions", "mistakes", "ask_teachers", "peer_review")
+    assert first["ask_teachers"].at_most and first["peer_review"].at_most
     work.sit(wrong)
     write_records(work.mistakes, _mistakes(work))
-    asks = work.counted("consult", "peer_review")
-    drawn = work.consult(), 0
+    asks = work.counted("ask_teachers", "peer_review")
+    drawn = work.ask_teachers(), 0
     drawn = drawn[0], work.peer_review()
-    for stage, number in zip(("consult", "peer_review"), drawn, strict=True):
+    for stage, number in zip(("ask_teachers", "peer_review"), drawn, strict=True):
         assert number <= asks[stage].samples <= first[stage].samples
         assert holds(asks[stage], number)
 
 
 def test_a_bound_counts_every_call_of_the_exam_s_limit(make):
     work = make(limit=2, section=REVIEW)
-    asks = work.counted("questions", "mistakes", "consult", "peer_review")
+    asks = work.counted("questions", "mistakes", "ask_teachers", "peer_review")
     # Two mistakes, two teachers: a rationale each, and feedback, which both are asked for in the same words.
-    assert asks["consult"] == Asks(2 * 2 + 2, at_most=True)
+    assert asks["ask_teachers"] == RequestCount(2 * 2 + 2, at_most=True)
     # Four rationales, a critique and a score of the one, a stated score of the other reviewer.
-    assert asks["peer_review"] == Asks(4 * (2 + 1), at_most=True)
+    assert asks["peer_review"] == RequestCount(4 * (2 + 1), at_most=True)
 
 
 def test_a_graded_exam_gives_its_mistakes_before_their_job_ran(make):
     work = make(limit=3)
     work.sit({"q0", "q1"})
-    asks = work.counted("mistakes", "consult")["consult"]
-    assert asks == Asks(2 * 2 + 2)
+    asks = work.counted("mistakes", "ask_teachers")["ask_teachers"]
+    assert asks == RequestCount(2 * 2 + 2)
     write_records(work.mistakes, _mistakes(work))
-    assert work.consult() == asks.samples
+    assert work.ask_teachers() == asks.samples
 
 
 def test_rationales_that_are_in_the_store_are_known_to_the_reviews_behind_them(make):
@@ -240,10 +241,10 @@ def test_rationales_that_are_in_the_store_are_known_to_the_reviews_behind_them(m
     work = make()
     work.sit({"q0", "q1"})
     write_records(work.mistakes, _mistakes(work))
-    work.consult()
+    work.ask_teachers()
     work.peer_review()
     work.rationales.unlink()
-    asks = work.counted("consult", "peer_review")
+    asks = work.counted("ask_teachers", "peer_review")
     assert [one.samples for one in asks.values()] == [0, 0] and not any(one.at_most for one in asks.values())
 
 
@@ -251,10 +252,10 @@ def test_what_two_jobs_ask_is_counted_once(make):
     work = make()
     work.sit({"q0"})
     write_records(work.mistakes, _mistakes(work))
-    told, contents = forecast(work.nodes("consult"), ArtifactCache(None))
-    (one,) = [one for one in told if one.how is not How.DONE]
-    rehearsals = Rehearsals(told, contents, work.store)
-    assert [rehearsals.of(one).samples for _ in range(2)] == [3, 0]
+    told, contents = forecast(work.nodes("ask_teachers"), ArtifactCache(None))
+    (one,) = [one for one in told if one.status is not JobStatus.DONE]
+    dry_run = DryRun(told, contents, work.store)
+    assert [dry_run.of(one).samples for _ in range(2)] == [3, 0]
 
 
 def test_an_endpoint_has_its_price_before_it_has_a_manifest(make, monkeypatch):
@@ -264,10 +265,10 @@ def test_an_endpoint_has_its_price_before_it_has_a_manifest(make, monkeypatch):
     work.manifest.unlink()
     spec = {"kind": "api", "id": "big", "endpoint": "http://here/v1"}
     base = Node("base_model", Job("base_model", {}, {"manifest": work.manifest}, {"spec": spec}), True, "")
-    told, contents = forecast([base, *work.nodes("consult")], ArtifactCache(None))
+    told, contents = forecast([base, *work.nodes("ask_teachers")], ArtifactCache(None))
     monkeypatch.setitem(os.environ, PRICES_VARIABLE, '{"api:big@http://here/v1": [0, 1000000]}')
     assert describe_endpoint("", "big", "http://here/v1").identity == "api:big@http://here/v1"
-    asks = Rehearsals(told, contents, work.store).of(told[-2])
+    asks = DryRun(told, contents, work.store).of(told[-2])
     assert asks.samples == 6 and asks.money == 6 * DECODING["max_new_tokens"]
 
 
@@ -276,7 +277,7 @@ def test_the_price_of_a_score_counts_the_critique_that_is_not_written_yet(make, 
     work = make(section=REVIEW)
     work.sit({"q0"})
     write_records(work.mistakes, _mistakes(work))
-    work.consult()
+    work.ask_teachers()
     work.routing = {"anna": ["bert"], "bert": ["anna"]}
     (one, *_) = read_records(work.rationales, Taught)
     length = len(f"Q: what is 0? R: {one.text} H: gold0\nJ:")
@@ -291,9 +292,9 @@ def test_a_split_that_is_not_made_yet_is_as_large_as_its_task_says_or_unknown(ma
     work.questions = work.questions.with_name("train.jsonl")
     spec = {"sizes": {"train": size}, "exemplars": {"count": 0, "written": []}}
     first = Node("questions", Job("questions", {}, {"train": work.questions}, {"spec": spec}), True, "")
-    told, contents = forecast([first, *work.nodes("mistakes", "consult", "peer_review")[1:]], ArtifactCache(None))
-    rehearsals = Rehearsals(told, contents, work.store)
-    assert [one.samples for one in map(rehearsals.of, told) if one is not None] == expected
+    told, contents = forecast([first, *work.nodes("mistakes", "ask_teachers", "peer_review")[1:]], ArtifactCache(None))
+    dry_run = DryRun(told, contents, work.store)
+    assert [one.samples for one in map(dry_run.of, told) if one is not None] == expected
 
 
 @several
@@ -306,13 +307,13 @@ def test_sampling_is_counted_with_its_second_calls(make, cue, samples, share):
 
     def asks():
         told, contents = forecast([Node("sample", job, True, "")], ArtifactCache(None))
-        return Rehearsals(told, contents, work.store).of(told[0])
+        return DryRun(told, contents, work.store).of(told[0])
 
     with contextlib.suppress(RuntimeError) if share < 1 else contextlib.nullcontext():
-        sample(QUESTIONS, [], spec, work.asker(share), sampler="s")
-    counted, asker = asks(), work.asker()
-    sample(QUESTIONS, [], spec, asker, sampler="s")
-    assert holds(counted, asker.drawn) and (not counted.at_most or samples > 1)
+        sample(QUESTIONS, [], spec, work.model_sampler(share), sampler="s")
+    counted, model_sampler = asks(), work.model_sampler()
+    sample(QUESTIONS, [], spec, model_sampler, sampler="s")
+    assert holds(counted, model_sampler.generated) and (not counted.at_most or samples > 1)
     assert counted.there + counted.samples >= asks().there > 0 == asks().samples
 
 
@@ -326,9 +327,9 @@ def test_repairs_and_searches_never_ask_more_than_their_bound(make, monkeypatch)
                    finish_reason="stop", prompt_tokens=0, completion_tokens=0)
         for one in QUESTIONS
     ]  # fmt: skip
-    asker = work.asker()
-    refine(QUESTIONS, written, [], refining, asker)
-    assert asker.asked == most_repairs(refining) * len(QUESTIONS), "they fail in every round"
+    model_sampler = work.model_sampler()
+    refine(QUESTIONS, written, [], refining, model_sampler)
+    assert model_sampler.requested == most_repairs(refining) * len(QUESTIONS), "they fail in every round"
 
     class Even:
         def scores(self, questions, prefixes, lines):
@@ -340,14 +341,14 @@ def test_repairs_and_searches_never_ask_more_than_their_bound(make, monkeypatch)
             "decoding": decoding,
             "steps": {"beams": beams, "samples": samples, "max_lines": lines, "lambda": 1.0},
         }
-        asker = work.asker()
-        search(QUESTIONS, [], searching, asker, Even(), sampler="s")
-        assert 0 < asker.asked <= most_lines(searching) * len(QUESTIONS)
+        model_sampler = work.model_sampler()
+        search(QUESTIONS, [], searching, model_sampler, Even(), sampler="s")
+        assert 0 < model_sampler.requested <= most_lines(searching) * len(QUESTIONS)
 
 
 def test_a_rehearsal_writes_nothing(make):
     work = make()
     work.sit({"q0"})
     write_records(work.mistakes, _mistakes(work))
-    work.counted("consult", "peer_review")
+    work.counted("ask_teachers", "peer_review")
     assert work.store.series_folders() == [] and not work.rationales.exists()

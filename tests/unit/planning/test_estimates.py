@@ -7,17 +7,17 @@ import pytest
 
 from distillery.jobs.job import Job
 from distillery.planning.estimates import Rates
-from distillery.planning.forecast import Forecast, How
+from distillery.planning.forecast import Forecast, JobStatus
 from distillery.planning.snakemake_graph import Node
 
 
 def planned(stage, **params):
-    return Forecast(Node(stage, Job(stage, {}, {"out": Path("out")}, params), True, ""), How.COMPUTED)
+    return Forecast(Node(stage, Job(stage, {}, {"out": Path("out")}, params), True, ""), JobStatus.COMPUTED)
 
 
 def record(stage, drawn, seconds, parameters, **params):
     """A job that took a second beside its work."""
-    work = {"drawn": drawn, "seconds": seconds, "parameters": parameters}
+    work = {"generated": drawn, "seconds": seconds, "parameters": parameters}
     return {"stage": stage, "host": platform.node(), "seconds": seconds + 1, "params": params, "work": work}
 
 
@@ -39,8 +39,8 @@ def test_calls_of_a_committee_take_as_long_as_those_most_alike(reviewers, parame
 
 
 def test_nothing_to_draw_takes_no_time_and_an_unmeasured_stage_an_unknown_one():
-    assert Rates([]).seconds(planned("consult", teachers="mine"), 0, 100) == 0
-    assert Rates([]).seconds(planned("consult", teachers="mine"), 5, 100) is None
+    assert Rates([]).seconds(planned("ask_teachers", teachers="mine"), 0, 100) == 0
+    assert Rates([]).seconds(planned("ask_teachers", teachers="mine"), 5, 100) is None
 
 
 def test_an_endpoint_without_known_parameters_is_like_another_endpoint_and_nothing_else():

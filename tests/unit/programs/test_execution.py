@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from distillery.programs import execution as module
-from distillery.programs.execution import ACCEPTED, MAX_RECORD, Execution, Outcome, execution_of, parse_record
+from distillery.programs.execution import ACCEPTED, MAX_RECORD, Execution, RunOutcome, execution_of, parse_record
 
 FUZZ = settings(max_examples=10_000 if os.environ.get("HYPOTHESIS_PROFILE") == "nightly" else 500, deadline=None)
 GOOD = {
@@ -120,7 +120,7 @@ def test_the_last_line_of_the_traceback_is_one_line():
     record = {**GOOD, "status": "error", "kind": None, "value": None, "error": "ValueError", "message": "two\nlines"}
     run = execution_of(framed(record), signal_number=0, exit_code=0, over=False, seconds=0)
     assert run.traceback_line == "ValueError: two lines"
-    assert (run.outcome, run.timed_out) == (Outcome.EXCEPTION, False)
+    assert (run.outcome, run.timed_out) == (RunOutcome.EXCEPTION, False)
 
 
 JSON = st.recursive(
@@ -139,7 +139,7 @@ JSON = st.recursive(
 )
 def test_any_bytes_give_an_execution_that_can_be_written(data):
     run = execution_of(data, signal_number=0, exit_code=0, over=False, seconds=0)
-    assert isinstance(run, Execution) and run.outcome in Outcome
+    assert isinstance(run, Execution) and run.outcome in RunOutcome
     for text in (run.value, run.message, run.last_stdout, run.traceback_line, run.label):
         (text or "").encode()
     assert len(run.value or "") <= 200 and len(run.message) <= 500

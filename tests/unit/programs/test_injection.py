@@ -6,7 +6,7 @@ import random
 import pytest
 
 from distillery.errors import UserError
-from distillery.programs.execution import Execution, Outcome
+from distillery.programs.execution import Execution, RunOutcome
 from distillery.programs.injection import ERROR_CLASSES, confirmed, inject, printed
 from distillery.programs.sandbox import Sandbox
 
@@ -55,7 +55,7 @@ def test_a_swapped_operand_is_wrong_in_silence(box):
     clean = run(box, printed(PROGRAM))
     runs = [run(box, inject(PROGRAM, "operand_swap", random.Random(seed))) for seed in range(10)]
     assert clean.value == "20"
-    assert {one.outcome for one in runs} == {Outcome.OK}
+    assert {one.outcome for one in runs} == {RunOutcome.OK}
     assert any(confirmed(one, "operand_swap", clean) for one in runs)
     assert not confirmed(clean, "operand_swap", clean)
 
@@ -96,8 +96,10 @@ def test_a_program_without_a_place_for_an_error_gives_none(program):
 
 
 def test_only_the_wanted_class_confirms():
-    unbound = Execution(Outcome.EXCEPTION, "UnboundLocalError")
+    unbound = Execution(RunOutcome.EXCEPTION, "UnboundLocalError")
     assert confirmed(unbound, "unbound_local_error") and not confirmed(unbound, "name_error")
-    assert not confirmed(Execution(Outcome.EXCEPTION, "SyntaxError"), "syntax_error")  # raised by running, not parsing
+    assert not confirmed(
+        Execution(RunOutcome.EXCEPTION, "SyntaxError"), "syntax_error"
+    )  # raised by running, not parsing
     with pytest.raises(ValueError, match="clean"):
         confirmed(unbound, "operand_swap")

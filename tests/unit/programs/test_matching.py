@@ -9,13 +9,13 @@ from hypothesis import strategies as st
 
 from distillery.errors import UserError
 from distillery.programs import matching as module
-from distillery.programs.execution import ACCEPTED, Execution, Outcome
+from distillery.programs.execution import ACCEPTED, Execution, RunOutcome
 from distillery.programs.feedback import needs_refinement
 from distillery.programs.matching import count, four_cells, judge, typed_outcome
 
 
 def returned(kind, value, lines=1, shown=None):
-    outcome = Outcome.OK if kind in ACCEPTED else Outcome.WRONG_TYPE
+    outcome = RunOutcome.OK if kind in ACCEPTED else RunOutcome.WRONG_TYPE
     line = (value if shown is None else shown) if lines == 1 else None
     return Execution(outcome, kind=kind, value=value, stdout_lines=lines, last_stdout=line)
 
@@ -57,7 +57,7 @@ def test_numbers_under_both_rules(kind, value, gold, paper, strict):
 def test_other_objects_are_right_by_no_rule(shown):
     run = returned("other", "<class 'list'>", shown=shown)
     assert judge(run, "12", "number") == {"paper": False, "strict": False}
-    assert typed_outcome(run, "number") == Outcome.WRONG_TYPE
+    assert typed_outcome(run, "number") == RunOutcome.WRONG_TYPE
 
 
 def test_an_object_that_prints_as_the_gold_number_is_right_under_paper_only():
@@ -69,7 +69,7 @@ def test_extra_lines_make_a_program_wrong_under_paper_only():
     assert judge(returned("int", "12", lines=2), "12", "number") == {"paper": False, "strict": True}
 
 
-@pytest.mark.parametrize("outcome", [one for one in Outcome if one not in (Outcome.OK, Outcome.WRONG_TYPE)])
+@pytest.mark.parametrize("outcome", [one for one in RunOutcome if one not in (RunOutcome.OK, RunOutcome.WRONG_TYPE)])
 def test_a_run_without_a_value_is_right_by_no_rule(outcome):
     run = Execution(outcome, stdout_lines=1, last_stdout="12")
     assert judge(run, "12", "number") == judge(run, "12", "text") == {"paper": False, "strict": False}
@@ -120,11 +120,11 @@ def test_counters_add_up():
         ("refused", None, False),
         ("no_program", None, False),
         ("two_solutions", None, False),
-        (None, Execution(Outcome.SYNTAX), False),
-        (None, Execution(Outcome.REJECTED, "import"), False),
-        (None, Execution(Outcome.EXCEPTION, "NameError"), False),
-        (None, Execution(Outcome.TIMEOUT_CPU), False),
-        (None, Execution(Outcome.SANDBOX_ERROR), False),
+        (None, Execution(RunOutcome.SYNTAX), False),
+        (None, Execution(RunOutcome.REJECTED, "import"), False),
+        (None, Execution(RunOutcome.EXCEPTION, "NameError"), False),
+        (None, Execution(RunOutcome.TIMEOUT_CPU), False),
+        (None, Execution(RunOutcome.SANDBOX_ERROR), False),
         (None, returned("bool", "True"), False),
         (None, returned("int", "5"), False),
         (None, returned("int", "12"), True),
@@ -149,14 +149,14 @@ def test_the_four_cells_add_up():
         (returned("int", "12"), "number", None),
         (returned("int", "13"), "number", None),
         (returned("str", "yes"), "yes-no", None),
-        (Execution(Outcome.SANDBOX_ERROR), "number", None),
-        (Execution(Outcome.EXCEPTION, "NameError", traceback_line="NameError: x"), "number", "NameError: x"),
+        (Execution(RunOutcome.SANDBOX_ERROR), "number", None),
+        (Execution(RunOutcome.EXCEPTION, "NameError", traceback_line="NameError: x"), "number", "NameError: x"),
         (
-            Execution(Outcome.SYNTAX, traceback_line="SyntaxError: invalid syntax"),
+            Execution(RunOutcome.SYNTAX, traceback_line="SyntaxError: invalid syntax"),
             "number",
             "SyntaxError: invalid syntax",
         ),
-        (Execution(Outcome.TIMEOUT_WALL), "number", "TimeoutError: the program did not end"),
+        (Execution(RunOutcome.TIMEOUT_WALL), "number", "TimeoutError: the program did not end"),
         (returned("none", "None"), "number", "TypeError: solution() returned None, not a number"),
         (returned("str", "12"), "number", "TypeError: solution() returned a string, not a number"),
         (returned("float", "nan"), "number", "ValueError: solution() returned nan, not a number"),
@@ -169,7 +169,7 @@ def test_feedback_says_what_a_user_would_see(run, answer_type, feedback):
 
 
 def test_every_visible_failure_has_feedback_of_one_line():
-    for outcome in set(Outcome) - {Outcome.OK, Outcome.SANDBOX_ERROR}:
+    for outcome in set(RunOutcome) - {RunOutcome.OK, RunOutcome.SANDBOX_ERROR}:
         said = needs_refinement(Execution(outcome, "import"), "number")
         assert said and "\n" not in said
 

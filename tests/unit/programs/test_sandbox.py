@@ -7,7 +7,7 @@ import pytest
 
 from distillery.errors import UserError
 from distillery.programs import sandbox
-from distillery.programs.execution import Outcome
+from distillery.programs.execution import RunOutcome
 from distillery.programs.sandbox import Sandbox, Worker, probe
 
 
@@ -56,7 +56,7 @@ def test_the_time_of_a_slow_reader_is_not_the_programs(monkeypatch):
         for run in box.run([program(number) for number in range(4)]):
             runs.append(run.outcome)
             time.sleep(0.7)
-    assert set(runs) == {Outcome.OK}
+    assert set(runs) == {RunOutcome.OK}
 
 
 def test_a_worker_is_replaced_after_its_share_and_after_a_kill(monkeypatch):

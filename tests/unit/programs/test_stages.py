@@ -118,12 +118,12 @@ def test_equal_seeds_inject_equal_errors():
 
 
 class Scripted:
-    """An asker whose model says what a function of the prompt says."""
+    """An model_sampler whose model says what a function of the prompt says."""
 
     def __init__(self, say) -> None:
         self.say, self.prompts, self.folder, self.architecture = say, [], None, "causal"
 
-    def ask(self, requests, decoding, stop, what, *, scored=False):
+    def complete(self, requests, decoding, stop, what, *, scored=False):
         self.prompts += [one.prompt for one in requests]
         told = [self.say(one.prompt, one.sample_index) for one in requests]
         if scored:
@@ -136,25 +136,25 @@ SPEC = {"prompt": REPAIR.model_dump(), "decoding": {"temperature": 0.0}, "rounds
 
 def test_only_programs_that_fail_visibly_go_back_and_the_first_that_runs_is_kept():
     broken = SUM.replace("a + b", "a + c")
-    asker = Scripted(lambda prompt, _: SUM)
-    last, drafts, counts = refine([QUESTION], [completion(broken)], [], SPEC, asker)
+    model_sampler = Scripted(lambda prompt, _: SUM)
+    last, drafts, counts = refine([QUESTION], [completion(broken)], [], SPEC, model_sampler)
     assert last[0].text == SUM
     assert [(draft.round, draft.feedback) for draft in drafts] == [(0, "NameError: name 'c' is not defined"), (1, None)]
-    assert "name 'c' is not defined" in asker.prompts[0] and broken in asker.prompts[0]
+    assert "name 'c' is not defined" in model_sampler.prompts[0] and broken in model_sampler.prompts[0]
     assert counts["rounds"] == [{"asked": 1, "failed": 1}, {"asked": 1, "failed": 0}]
 
 
 def test_a_wrong_value_is_not_sent_back_since_no_user_would_see_it():
-    asker = Scripted(lambda prompt, _: SUM)
+    model_sampler = Scripted(lambda prompt, _: SUM)
     wrong = SUM.replace("a + b", "a * b")
-    last, _, _ = refine([QUESTION], [completion(wrong)], [], SPEC, asker)
-    assert last[0].text == wrong and asker.prompts == []
+    last, _, _ = refine([QUESTION], [completion(wrong)], [], SPEC, model_sampler)
+    assert last[0].text == wrong and model_sampler.prompts == []
 
 
 def test_refinement_ends_after_its_rounds():
-    asker = Scripted(lambda prompt, _: "I do not know.")
-    _, drafts, _ = refine([QUESTION], [completion("No.")], [], SPEC, asker)
-    assert [draft.feedback for draft in drafts] == [NO_PROGRAM] * 3 and len(asker.prompts) == 2
+    model_sampler = Scripted(lambda prompt, _: "I do not know.")
+    _, drafts, _ = refine([QUESTION], [completion("No.")], [], SPEC, model_sampler)
+    assert [draft.feedback for draft in drafts] == [NO_PROGRAM] * 3 and len(model_sampler.prompts) == 2
 
 
 LINES = {
@@ -176,11 +176,11 @@ def searched(scorer, weight: float, lines=LINES) -> str:
         "samples": 1,
         "steps": {"beams": 2, "samples": 2, "max_lines": 9, "lambda": weight},
     }
-    asker = Scripted(partial(next_line, lines=lines))
+    model_sampler = Scripted(partial(next_line, lines=lines))
     from pathlib import Path
 
-    asker.folder = Path("nowhere")
-    completions, counts = search([QUESTION], [], spec, asker, scorer, sampler="s")
+    model_sampler.folder = Path("nowhere")
+    completions, counts = search([QUESTION], [], spec, model_sampler, scorer, sampler="s")
     assert counts["finished"] == 1
     return completions[0].text
 

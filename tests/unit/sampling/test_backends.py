@@ -9,10 +9,10 @@ from distillery.config.model import RandomModel
 from distillery.errors import UserError
 from distillery.models.sources import prepare_model
 from distillery.records import Question
-from distillery.sampling.backends.base import Asked, backend_name, open_backend
+from distillery.sampling.backends.base import PendingRequest, backend_name, open_backend
 from distillery.sampling.logprobs import decode_scored
 from distillery.sampling.requests import Request, Series, seed_of
-from distillery.sampling.sampler import Asker, sample
+from distillery.sampling.sampler import CompletionSampler, sample
 from distillery.sampling.store import CompletionStore
 
 SAMPLED = Series.of("m", {"temperature": 1.0, "top_p": 0.9, "top_k": 20, "max_new_tokens": 12, "seed": 0}, ["z"])
@@ -55,7 +55,7 @@ def loaded(folder):
 def ask(backend, series: Series, prompts: list[str], samples: int = 1) -> dict[str, tuple[str, str]]:
     """Key -> (text, finish reason)."""
     requests = [Request(prompt, index) for prompt in prompts for index in range(samples)]
-    asked = [Asked(request.key(series), request, seed_of(request.key(series))) for request in requests]
+    asked = [PendingRequest(request.key(series), request, seed_of(request.key(series))) for request in requests]
     return {one.key: (one.text, one.finish_reason) for one in backend.generate(asked, series)}
 
 
@@ -110,8 +110,8 @@ TWO_CALLS = {
 QUESTIONS = [Question(qid=f"q{n}", task="t", question=f"{n}?", gold="1") for n in range(3)]
 
 
-class Prepared(Asker):
-    """An asker with an engine that others use too."""
+class Prepared(CompletionSampler):
+    """An model_sampler with an engine that others use too."""
 
     def __init__(self, folder, store, backend):
         super().__init__(folder, "m", "causal", store)
@@ -122,20 +122,20 @@ def test_two_calls_are_both_kept_and_a_second_run_draws_nothing(folder, loaded, 
     store = CompletionStore(str(tmp_path))
     first = Prepared(folder, store, loaded("transformers"))
     drawn, summary = sample(QUESTIONS, [], TWO_CALLS, first, sampler="s")
-    assert (first.asked, first.drawn, summary["completions"]) == (12, 12, 6)
+    assert (first.requested, first.generated, summary["completions"]) == (12, 12, 6)
     assert all(one.answer_text is not None for one in drawn)
-    again = Asker(folder, "m", "causal", store)
+    again = CompletionSampler(folder, "m", "causal", store)
     assert sample(QUESTIONS, [], TWO_CALLS, again, sampler="s") == (drawn, summary)
-    assert (again.drawn, again._backend) == (0, None)
+    assert (again.generated, again._backend) == (0, None)
 
 
 def test_more_samples_draw_only_the_new_ones(folder, loaded, tmp_path):
     store = CompletionStore(str(tmp_path))
     one_call = {**TWO_CALLS, "prompt": {"prompt": "p", "input": "{{ question }}"}}
     few, _ = sample(QUESTIONS, [], one_call, Prepared(folder, store, loaded("transformers")), sampler="s")
-    asker = Prepared(folder, store, loaded("transformers"))
-    many, _ = sample(QUESTIONS, [], {**one_call, "samples": 4}, asker, sampler="s")
-    assert (asker.asked, asker.drawn) == (12, 6)
+    model_sampler = Prepared(folder, store, loaded("transformers"))
+    many, _ = sample(QUESTIONS, [], {**one_call, "samples": 4}, model_sampler, sampler="s")
+    assert (model_sampler.requested, model_sampler.generated) == (12, 6)
     assert [one for one in many if one.sample_index < 2] == few
 
 

@@ -35,10 +35,10 @@ from distillery.programs.self_refinement import refine
 from distillery.programs.step_scorers import NoScorer, Runs
 from distillery.programs.step_search import search
 from distillery.records import Question, TrainingRow
-from distillery.sampling.backends.base import Asked, open_backend
+from distillery.sampling.backends.base import PendingRequest, open_backend
 from distillery.sampling.logprobs import decode_scored
 from distillery.sampling.requests import Request, Series
-from distillery.sampling.sampler import Asker, sample
+from distillery.sampling.sampler import CompletionSampler, sample
 from distillery.sampling.store import CompletionStore
 from distillery.sampling.store_maintenance import verify
 from distillery.tasks.prompts import REPAIR_FIELDS, Renderer
@@ -164,8 +164,8 @@ def student(base, tmp_path_factory):
 
 
 @pytest.fixture
-def asker(student, tmp_path):
-    return Asker(student, "student", "encoder-decoder", CompletionStore(str(tmp_path / "store")))
+def model_sampler(student, tmp_path):
+    return CompletionSampler(student, "student", "encoder-decoder", CompletionStore(str(tmp_path / "store")))
 
 
 # Model and vocabulary
@@ -293,46 +293,46 @@ def spec(**steps) -> dict:
     return {"prompt": STUDENT.model_dump(), "decoding": DECODING, "samples": 1, "steps": searching}
 
 
-def test_the_student_writes_its_programs(asker):
-    completions, _ = sample(QUESTIONS, [], spec(), asker, sampler="s")
+def test_the_student_writes_its_programs(model_sampler):
+    completions, _ = sample(QUESTIONS, [], spec(), model_sampler, sampler="s")
     assert [one.text for one in completions] == [program_of(question) for question in QUESTIONS]
     assert {one.finish_reason for one in completions} == {"stop"}
 
 
-def test_a_broken_program_goes_back_and_is_mended(asker):
-    first, _ = sample(QUESTIONS, [], spec(), asker, sampler="s")
+def test_a_broken_program_goes_back_and_is_mended(model_sampler):
+    first, _ = sample(QUESTIONS, [], spec(), model_sampler, sampler="s")
     wrong = [one.model_copy(update={"text": broken(question)}) for one, question in zip(first, QUESTIONS, strict=True)]
     asked = {"prompt": REPAIR.model_dump(), "decoding": DECODING, "rounds": 2, "answer": "number"}
-    last, drafts, counts = refine(QUESTIONS, wrong, [], asked, asker)
+    last, drafts, counts = refine(QUESTIONS, wrong, [], asked, model_sampler)
     assert counts["rounds"] == [{"asked": 4, "failed": 4}, {"asked": 4, "failed": 0}]
     assert {draft.feedback for draft in drafts} == {None, "NameError: name 'b' is not defined"}
     assert [one.text for one in last] == [program_of(question) for question in QUESTIONS]
 
 
-def best(asker, scorer, **steps) -> list[tuple[str, str]]:
-    completions, counts = search(QUESTIONS, [], spec(**steps), asker, scorer, sampler="s")
+def best(model_sampler, scorer, **steps) -> list[tuple[str, str]]:
+    completions, counts = search(QUESTIONS, [], spec(**steps), model_sampler, scorer, sampler="s")
     assert counts["finished"] == len(QUESTIONS)
     return [(one.text, one.finish_reason) for one in completions]
 
 
-def test_one_beam_and_one_sample_is_greedy_decoding(asker):
-    completions, _ = sample(QUESTIONS, [], spec(), asker, sampler="s")
-    assert best(asker, NoScorer(), beams=1, samples=1) == [(one.text, "stop") for one in completions]
+def test_one_beam_and_one_sample_is_greedy_decoding(model_sampler):
+    completions, _ = sample(QUESTIONS, [], spec(), model_sampler, sampler="s")
+    assert best(model_sampler, NoScorer(), beams=1, samples=1) == [(one.text, "stop") for one in completions]
 
 
-def test_beams_find_the_programs_and_weight_zero_is_plain_beam_search(asker):
-    plain = best(asker, NoScorer())
+def test_beams_find_the_programs_and_weight_zero_is_plain_beam_search(model_sampler):
+    plain = best(model_sampler, NoScorer())
     assert [text for text, _ in plain] == [program_of(question) for question in QUESTIONS]
-    drawn = asker.drawn
-    assert best(asker, Runs(), **{"lambda": 0.0}) == plain
-    assert asker.drawn == drawn, "the same lines are asked, so the store has them"
+    drawn = model_sampler.generated
+    assert best(model_sampler, Runs(), **{"lambda": 0.0}) == plain
+    assert model_sampler.generated == drawn, "the same lines are asked, so the store has them"
 
 
-def test_a_scorer_that_runs_the_prefix_ends_at_a_program_that_runs(asker):
-    assert best(asker, Runs()) == best(asker, NoScorer())
+def test_a_scorer_that_runs_the_prefix_ends_at_a_program_that_runs(model_sampler):
+    assert best(model_sampler, Runs()) == best(model_sampler, NoScorer())
 
 
-def test_a_beams_likelihood_is_that_of_its_program(asker, student):
+def test_a_beams_likelihood_is_that_of_its_program(model_sampler, student):
     """Line by line, with the lines before as the decoder's start, or the whole program at once."""
     tokenizer, model = AutoTokenizer.from_pretrained(student), AutoModelForSeq2SeqLM.from_pretrained(student).eval()
     question, text = QUESTIONS[0], program_of(QUESTIONS[0])
@@ -341,7 +341,7 @@ def test_a_beams_likelihood_is_that_of_its_program(asker, student):
     written, total = "", 0.0
     for line in text.split("\n"):
         request = Request(question.question, 0, written=written)
-        (one,) = backend.generate([Asked("k", request, 0)], series)
+        (one,) = backend.generate([PendingRequest("k", request, 0)], series)
         said, likelihood, _ = decode_scored(one.text)
         assert said == line
         written, total = written + line + "\n", total + likelihood
@@ -352,9 +352,9 @@ def test_a_beams_likelihood_is_that_of_its_program(asker, student):
     assert math.isclose(total, float(shares), abs_tol=1e-3)
 
 
-def test_what_was_written_is_part_of_the_key_and_the_store_can_check_it(asker):
+def test_what_was_written_is_part_of_the_key_and_the_store_can_check_it(model_sampler):
     series = Series.of("student", DECODING, [])
     plain, begun = Request("Q", 0), Request("Q", 0, written="def solution():\n")
     assert plain.key(series) != begun.key(series) and plain.asked == "Q"
-    best(asker, NoScorer())
-    assert not list(verify(asker.store))
+    best(model_sampler, NoScorer())
+    assert not list(verify(model_sampler.store))

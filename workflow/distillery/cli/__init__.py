@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.table import Table
 
 from distillery.cli import cache, lineage, planning, store
-from distillery.cli.common import told_plainly
+from distillery.cli.common import exit_on_user_error
 from distillery.config.load import load_workspace
 from distillery.config.schemas import write_all
 from distillery.files import read_json
@@ -35,7 +35,7 @@ def check(
 ) -> None:
     """Validate every declarative file and list the tables that a run would make."""
     out = Console()
-    with told_plainly():
+    with exit_on_user_error():
         run = yaml.safe_load(settings.read_text(encoding="utf-8"))
         workspace = load_workspace(run, config, settings_file=str(settings))
     table = Table("table", "tasks", "arms", "cells", "made by this run")

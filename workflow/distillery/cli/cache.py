@@ -8,7 +8,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from distillery.cli.common import seconds_of, size, told_plainly
+from distillery.cli.common import exit_on_user_error, seconds_of, size
 from distillery.files import sha256_file
 from distillery.jobs.cache import OFF, ArtifactCache
 from distillery.planning.references import artifact_keys
@@ -65,7 +65,7 @@ def gc(
 ) -> None:
     """Drop entries that were not used lately and that no current table comes from."""
     where = _cache(cache)
-    with told_plainly():
+    with exit_on_user_error():
         kept_since = time.time() - seconds_of(older_than)
         needed = artifact_keys(results or [Path("results")])
     gone = [path for path, entry in where.entries() if entry.key not in needed and path.stat().st_mtime < kept_since]

@@ -21,7 +21,7 @@ ConfigFiles = Annotated[list[Path] | None, typer.Option("--configfile", help="Se
 
 
 @contextmanager
-def told_plainly() -> Iterator[None]:
+def exit_on_user_error() -> Iterator[None]:
     """Print a UserError as text and leave with status 1."""
     try:
         yield

@@ -9,16 +9,16 @@ from rich.console import Console
 from rich.markup import escape
 from rich.tree import Tree
 
-from distillery.cli.common import ConfigFiles, graph_here, node_of, output_of, told_plainly
+from distillery.cli.common import ConfigFiles, exit_on_user_error, graph_here, node_of, output_of
 from distillery.jobs.cache import ArtifactCache
-from distillery.jobs.job import listed
+from distillery.jobs.job import as_list
 from distillery.planning.accept import adopt
-from distillery.planning.forecast import Forecast, How, forecast
+from distillery.planning.forecast import Forecast, JobStatus, forecast
 from distillery.planning.lineage import of_question
 from distillery.planning.snakemake_graph import Node
 from distillery.planning.staleness import differences, recorded
 
-MARKS = {How.DONE: "green", How.RESTORED: "cyan", How.COMPUTED: "red", How.DEPENDS: "yellow"}
+MARKS = {JobStatus.DONE: "green", JobStatus.RESTORED: "cyan", JobStatus.COMPUTED: "red", JobStatus.DEPENDS: "yellow"}
 
 
 def why(
@@ -30,13 +30,13 @@ def why(
 ) -> None:
     """Say where a result comes from, down to samples and prompts, and, if it is stale, what changed."""
     out = Console()
-    with told_plainly():
+    with exit_on_user_error():
         output = output_of(target, configfile)
         nodes = graph_here([output], configfile)
         told, _ = forecast(nodes, ArtifactCache.from_environment())
         by_node = {id(one.node): one for one in told}
         top = by_node[id(node_of(nodes, output))]
-        stale = [one for one in told if one.how is not How.DONE]
+        stale = [one for one in told if one.status is not JobStatus.DONE]
         _print_verdict(out, top, stale)
         makers = {path: node for node in nodes for path in node.job.outputs.values()}
         tree = Tree(_line(top))
@@ -50,7 +50,7 @@ def why(
 
 
 def _print_verdict(out: Console, top: Forecast, stale: Sequence[Forecast]) -> None:
-    if top.how is How.DONE:
+    if top.status is JobStatus.DONE:
         out.print("[green]up to date[/]")
         return
     first = stale[0]  # inputs come first in the graph: what is behind it follows from it
@@ -74,16 +74,16 @@ def _causes(one: Forecast) -> Iterator[str]:
 
 def _becomes(one: Forecast) -> str:
     return {
-        How.DONE: "up to date",
-        How.RESTORED: "the cache has it under its new key",
-        How.COMPUTED: "will be computed",
-        How.DEPENDS: f"made anew if {', '.join(str(path) for path in one.made_anew)} comes out otherwise",
-    }[one.how]
+        JobStatus.DONE: "up to date",
+        JobStatus.RESTORED: "the cache has it under its new key",
+        JobStatus.COMPUTED: "will be computed",
+        JobStatus.DEPENDS: f"made anew if {', '.join(str(path) for path in one.recomputed_inputs)} comes out otherwise",
+    }[one.status]
 
 
 def _line(one: Forecast) -> str:
     node, record = one.node, recorded(one.node)
-    text = f"[bold]{node.rule}[/] {escape(str(node.main_output))} [{MARKS[one.how]}]{one.how}[/]"
+    text = f"[bold]{node.rule}[/] {escape(str(node.main_output))} [{MARKS[one.status]}]{one.status}[/]"
     if record is None:
         return text
     work = ", ".join(f"{name} {count:,}" for name, count in record.get("work", {}).items() if name != "parameters")
@@ -101,8 +101,8 @@ def _line(one: Forecast) -> str:
 
 def _grow(tree: Tree, node: Node, makers: dict[Path, Node], by_node: dict[int, Forecast], seen: set[int]) -> None:
     for name, paths in node.job.inputs.items():
-        behind = list(dict.fromkeys(id(makers[path]) for path in listed(paths) if path in makers))
-        for path in listed(paths):
+        behind = list(dict.fromkeys(id(makers[path]) for path in as_list(paths) if path in makers))
+        for path in as_list(paths):
             if path not in makers:
                 tree.add(f"{name}: {escape(str(path))}")
         for number in behind:
@@ -122,14 +122,14 @@ def accept(
 ) -> None:
     """Adopt stale results on record: the next run restores them instead of computing them anew."""
     out = Console()
-    with told_plainly():
+    with exit_on_user_error():
         outputs = [output_of(target, configfile) for target in targets]
         nodes = graph_here(outputs, configfile)
         cache = ArtifactCache.from_environment()
         wanted = [node_of(nodes, output) for output in outputs]
         if upstream:
             told, _ = forecast(nodes, cache)
-            wanted = [one.node for one in told if one.how in {How.COMPUTED, How.DEPENDS}]
+            wanted = [one.node for one in told if one.status in {JobStatus.COMPUTED, JobStatus.DEPENDS}]
         for node, found in adopt(nodes, wanted, reason, cache, skip=upstream):
             out.print(f"accepted {escape(str(node.main_output))}", soft_wrap=True)
             for one in found:

@@ -9,11 +9,11 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from distillery.cli.common import ConfigFiles, graph_here, output_of, told_plainly
+from distillery.cli.common import ConfigFiles, exit_on_user_error, graph_here, output_of
 from distillery.jobs.cache import ArtifactCache
-from distillery.planning.dry_run import Rehearsals
+from distillery.planning.dry_run import DryRun
 from distillery.planning.estimates import Estimate, Rates, estimate
-from distillery.planning.forecast import Forecast, How, forecast
+from distillery.planning.forecast import Forecast, JobStatus, forecast
 from distillery.sampling.store import CompletionStore
 
 
@@ -23,19 +23,19 @@ def plan(
 ) -> None:
     """Say what a run would compute, by stage: jobs, samples, tokens to train on, and seconds from measured rates."""
     out = Console()
-    with told_plainly():
+    with exit_on_user_error():
         outputs = [output_of(target, configfile) for target in targets or []]
         cache = ArtifactCache.from_environment()
         told, contents = forecast(graph_here(outputs, configfile), cache)
-        rates, rehearsals = Rates.of(Path("results"), cache), Rehearsals(told, contents, CompletionStore())
+        rates, dry_run = Rates.of(Path("results"), cache), DryRun(told, contents, CompletionStore())
         rows: dict[str, list[tuple[Forecast, Estimate]]] = defaultdict(list)
         for one in told:
-            if one.how is not How.DONE:
-                rows[one.node.job.stage].append((one, estimate(one, contents, rehearsals, rates)))
+            if one.status is not JobStatus.DONE:
+                rows[one.node.job.stage].append((one, estimate(one, contents, dry_run, rates)))
     if not rows:
         out.print("nothing to be done: all is up to date")
         return
-    table = Table("stage", *(str(how) for how in (How.RESTORED, How.COMPUTED, How.DEPENDS)))
+    table = Table("stage", *(str(how) for how in (JobStatus.RESTORED, JobStatus.COMPUTED, JobStatus.DEPENDS)))
     for heading in ("samples\nto draw", "there", "tokens\nto train", "seconds", "money"):
         table.add_column(heading, justify="right", no_wrap=True)
     table.columns[0].no_wrap = True
@@ -59,7 +59,9 @@ def plan(
 
 
 def _cells(jobs: list[tuple[Forecast, Estimate]]) -> list[str]:
-    hows = [sum(one.how is how for one, _ in jobs) for how in (How.RESTORED, How.COMPUTED, How.DEPENDS)]
+    hows = [
+        sum(one.status is how for one, _ in jobs) for how in (JobStatus.RESTORED, JobStatus.COMPUTED, JobStatus.DEPENDS)
+    ]
     found = [cost for _, cost in jobs]
     at_most = any(cost.at_most for cost in found)
     money = sum(cost.money for cost in found)

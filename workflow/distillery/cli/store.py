@@ -7,7 +7,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from distillery.cli.common import seconds_of, size, told_plainly
+from distillery.cli.common import exit_on_user_error, seconds_of, size
 from distillery.planning.references import completion_keys
 from distillery.sampling.store import CompletionStore
 from distillery.sampling.store_maintenance import collect, export, import_slice, statistics, verify
@@ -26,7 +26,7 @@ def stats(store: Location = None) -> None:
     where = CompletionStore(store)
     table = Table("model", "decoding", "completions", "tokens", "units", "drawn twice", "damaged", "size", "series")
     total = 0
-    with told_plainly():
+    with exit_on_user_error():
         for one in statistics(where):
             total += one.completions
             table.add_row(
@@ -39,7 +39,7 @@ def stats(store: Location = None) -> None:
 
 @app.command("verify")
 def verify_command(store: Location = None) -> None:
-    """Read every unit and check bytes, columns and keys; faults are listed and end with status 1."""
+    """Read every unit and check bytes, columns and keys; faults are as_list and end with status 1."""
     faults = list(verify(CompletionStore(store)))
     for name, fault in faults:
         Console().print(f"{name}: {fault}", markup=False, soft_wrap=True)
@@ -57,7 +57,7 @@ def export_command(
 ) -> None:
     """Write a slice that others can import: all of the store, or what some results need."""
     keys = completion_keys(results) if results else None
-    with told_plainly():
+    with exit_on_user_error():
         count, digest = export(CompletionStore(store), target, keys)
     Console().print(f"{count:,} completions in {target}\ndigest {digest}: tell it to those who import", soft_wrap=True)
 
@@ -69,7 +69,7 @@ def import_command(
     store: Location = None,
 ) -> None:
     """Check a slice and add what the store lacks; a changed slice is refused whole, and nothing in it is executed."""
-    with told_plainly():
+    with exit_on_user_error():
         total, added = import_slice(CompletionStore(store), source, digest)
     Console().print(f"{total:,} completions in the slice, {added:,} added")
     if digest is None:
@@ -84,7 +84,7 @@ def gc(
     store: Location = None,
 ) -> None:
     """Drop old completions that no current result names, and merge small units."""
-    with told_plainly():
+    with exit_on_user_error():
         folders = results or [Path("results")]
         needed = completion_keys(folders)
         gone, kept = collect(CompletionStore(store), needed, seconds_of(older_than), remove=yes)

@@ -5,7 +5,7 @@ from typing import Literal
 from pydantic import Field, model_validator
 
 from distillery.config.base import Name, Section
-from distillery.config.review import Exam
+from distillery.config.review import StudentAnswers
 from distillery.config.sampler import Decoding
 
 
@@ -81,7 +81,7 @@ class Committee(Section):
     """Teachers, reviewers and people; or their released exchange."""
 
     committee: Name
-    exam: Exam = Exam()
+    student_answers: StudentAnswers = StudentAnswers()
     teachers: dict[Name, Teacher] = {}
     reviewers: dict[Name, Reviewer] = Field({}, description="Models that review and do not teach.")
     people: dict[Name, Person] = {}

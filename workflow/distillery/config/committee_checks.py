@@ -145,17 +145,17 @@ def check_pairs_cell(workspace: "Workspace", setup: str, recipe: Recipe, task: s
 def _exam(workspace: "Workspace", committee: Committee, file: str) -> Iterator[UserError]:
     if committee.released is not None:
         return
-    exam = committee.exam
-    yield from named(workspace, "samplers", exam.sampler, file, "exam.sampler")
-    yield from named(workspace, "models", exam.student, file, "exam.student")
-    sampler = workspace.samplers.get(exam.sampler)
+    student_answers = committee.student_answers
+    yield from named(workspace, "samplers", student_answers.sampler, file, "student_answers.sampler")
+    yield from named(workspace, "models", student_answers.student, file, "student_answers.student")
+    sampler = workspace.samplers.get(student_answers.sampler)
     if sampler is not None and (sampler.model != "trained" or sampler.samples != 1):
         yield UserError(
             "an exam is sat by the student, once",
             file=file,
-            key="exam.sampler",
-            value=exam.sampler,
-            remedy=f"Name a sampler with `model: trained` and `samples: 1`, which {exam.sampler} has not",
+            key="student_answers.sampler",
+            value=student_answers.sampler,
+            remedy=f"Name a sampler with `model: trained` and `samples: 1`, which {student_answers.sampler} has not",
         )
 
 

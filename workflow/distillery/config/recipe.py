@@ -121,7 +121,7 @@ class Train(Section):
 class Refine(Section):
     """Self-refinement: a program that fails visibly goes back to the model with its error. Source: PaD, section 3.3."""
 
-    prompt: Name = Field(description="Asks for the repair: sees `question`, `program` and `feedback`.")
+    prompt: Name = Field(description="RequestCount for the repair: sees `question`, `program` and `feedback`.")
     rounds: int = Field(3, ge=1, le=8)
 
 

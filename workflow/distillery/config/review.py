@@ -7,10 +7,10 @@ from pydantic import Field, model_validator
 from distillery.config.base import Name, Section, VariantName
 
 
-class Exam(Section):
+class StudentAnswers(Section):
     """Which of the student's exam answers are mistakes. Paper: `unparsable: keep, truncated: keep, cut: answer`."""
 
-    sampler: Name = Field("exam", description="How the student is asked; a sampler with `model: trained`.")
+    sampler: Name = Field("student-answers", description="How the student is asked; a sampler with `model: trained`.")
     student: Name | None = Field(None, description="Model that sits the first exam; none: the student itself.")
     grader: Name = Field("robust", description="Whose verdict says what is a mistake.")
     unparsable: Literal["keep", "drop"] = Field(

@@ -131,7 +131,7 @@ class Workspace:
             )
         return self.find("committees", name)
 
-    def sitter(self, recipe: str, setup: str, student: str, seed: int) -> str:
+    def committee_student(self, recipe: str, setup: str, student: str, seed: int) -> str:
         """Who sat the exam that a recipe's pairs are about, as it stands in paths: a base model, or a trained one.
 
         `released` is the student of a released exchange.
@@ -142,7 +142,7 @@ class Workspace:
             return "released"
         if pairs.after is not None:
             return f"{setup}/{pairs.after}/{student}/seed{seed}"
-        return committee.exam.student or student
+        return committee.student_answers.student or student
 
     def cells(self, experiment: str) -> Iterator[TableCell]:
         """Every cell of a table, in the order of the experiment file."""

@@ -67,7 +67,7 @@ class Job:
         return self.hash_inputs()
 
     def hash_inputs(self) -> dict[str, list[str]]:
-        return {name: [sha256_file(path) for path in listed(paths)] for name, paths in sorted(self.inputs.items())}
+        return {name: [sha256_file(path) for path in as_list(paths)] for name, paths in sorted(self.inputs.items())}
 
     @cached_property
     def key(self) -> str:
@@ -101,7 +101,7 @@ def job_of_record(path: Path) -> Job:
     )
 
 
-def listed(paths: Paths) -> list[Path]:
+def as_list(paths: Paths) -> list[Path]:
     """The files of one named input."""
     return paths if isinstance(paths, list) else [paths]
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from distillery.files import sha256_file
 from distillery.jobs.code_digest import module_digests
-from distillery.jobs.job import Job, listed
+from distillery.jobs.job import Job, as_list
 
 
 def provenance(job: Job, started: datetime, finished: datetime, work: Mapping[str, Any] | None) -> dict[str, Any]:
@@ -45,7 +45,7 @@ def provenance(job: Job, started: datetime, finished: datetime, work: Mapping[st
 def placed(job: Job) -> dict[str, Any]:
     """Where a job reads and writes: what differs between two checkouts that share one cached result."""
     return {
-        "inputs": {name: [str(path) for path in listed(paths)] for name, paths in job.inputs.items()},
+        "inputs": {name: [str(path) for path in as_list(paths)] for name, paths in job.inputs.items()},
         "many": {name: isinstance(paths, list) for name, paths in job.inputs.items()},
         "outputs": {name: str(path) for name, path in job.outputs.items()},
     }

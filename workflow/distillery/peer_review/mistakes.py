@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Iterable
 from typing import Any
 
-from distillery.config.review import Exam
+from distillery.config.review import StudentAnswers
 from distillery.errors import UserError
 from distillery.hashing import draw_key
 from distillery.peer_review.records import Mistake, MistakeKind
@@ -21,7 +21,7 @@ def find_mistakes(
     questions: Iterable[Question],
     completions: Iterable[Completion],
     verdicts: Iterable[Verdict],
-    exam: Exam,
+    student_answers: StudentAnswers,
 ) -> tuple[list[Mistake], dict[str, Any]]:
     """The mistakes of an exam on train questions, and how every completion was counted.
 
@@ -40,19 +40,19 @@ def find_mistakes(
     Source: MAPD (arXiv 2410.03663); public code, infer_student_wrong.py.
     """
     by_qid = {question.qid: question for question in questions}
-    judged = {verdict.completion_id: verdict for verdict in verdicts if verdict.grader == exam.grader}
+    judged = {verdict.completion_id: verdict for verdict in verdicts if verdict.grader == student_answers.grader}
     mistakes: dict[str, Mistake] = {}
     seen: set[str] = set()
     not_used: Counter[str] = Counter()
     right = 0
     for one in completions:
-        _check(one, by_qid, judged, seen, exam.grader)
+        _check(one, by_qid, judged, seen, student_answers.grader)
         seen.add(one.qid)
         verdict = judged[one.completion_id]
         if verdict.outcome == Outcome.RIGHT:
             right += 1
             continue
-        reason = _not_used(verdict, exam)
+        reason = _not_used(verdict, student_answers)
         if reason is not None:
             not_used[reason] += 1
             continue
@@ -62,13 +62,13 @@ def find_mistakes(
             qid=one.qid,
             question=question.question,
             gold=question.gold,
-            text=cut_at_answer(one.text, verdict.answer) if exam.cut == "answer" else one.text,
+            text=cut_at_answer(one.text, verdict.answer) if student_answers.cut == "answer" else one.text,
             answer=verdict.answer,
             kind=kind,
             completion_id=one.completion_id,
         )
-    if exam.limit is not None and len(mistakes) > exam.limit:
-        kept = sorted(mistakes, key=lambda qid: draw_key(exam.seed, "exam", qid))[: exam.limit]
+    if student_answers.limit is not None and len(mistakes) > student_answers.limit:
+        kept = sorted(mistakes, key=lambda qid: draw_key(student_answers.seed, "exam", qid))[: student_answers.limit]
         not_used["over the limit"] = len(mistakes) - len(kept)
         mistakes = {qid: mistakes[qid] for qid in kept}
     found = [mistakes[qid] for qid in sorted(mistakes)]
@@ -95,14 +95,14 @@ def cut_at_answer(text: str, answer: str | None) -> str:
     return text if place < 0 or not answer else text[: place + len(answer)]
 
 
-def _not_used(verdict: Verdict, exam: Exam) -> str | None:
+def _not_used(verdict: Verdict, student_answers: StudentAnswers) -> str | None:
     match verdict.outcome:
         case Outcome.REFUSED | Outcome.FAILED:  # there is no text to give feedback on
             return verdict.outcome.value
-        case Outcome.TRUNCATED if exam.truncated == "drop":
+        case Outcome.TRUNCATED if student_answers.truncated == "drop":
             return "truncated"
         case Outcome.UNPARSABLE | Outcome.REJECTED | Outcome.RAISED if (
-            exam.unparsable == "drop"
+            student_answers.unparsable == "drop"
         ):  # no answer to point at
             return verdict.outcome.value
     return None

@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from distillery.errors import UserError
 from distillery.files import sha256_file
 from distillery.jobs.cache import ArtifactCache
-from distillery.planning.forecast import Forecast, How, forecast
+from distillery.planning.forecast import Forecast, JobStatus, forecast
 from distillery.planning.snakemake_graph import Node
 from distillery.planning.staleness import Difference, differences, recorded
 
@@ -39,21 +39,21 @@ def adopt(
     for node in nodes:
         if node in wanted:
             (one,) = [each for each in forecast(nodes, cache)[0] if each.node is node]
-            if not (skip and one.how in {How.DONE, How.RESTORED}):
+            if not (skip and one.status in {JobStatus.DONE, JobStatus.RESTORED}):
                 found.append((node, _adopt(one, reason, cache)))
     return found
 
 
 def _adopt(one: Forecast, reason: str, cache: ArtifactCache) -> list[Difference]:
     node = one.node
-    if one.how in {How.DONE, How.RESTORED}:
+    if one.status in {JobStatus.DONE, JobStatus.RESTORED}:
         raise UserError(
-            "this is not stale: " + ("nothing is planned" if one.how is How.DONE else "the cache has it"),
+            "this is not stale: " + ("nothing is planned" if one.status is JobStatus.DONE else "the cache has it"),
             file=node.main_output,
         )
-    if one.how is How.DEPENDS:
+    if one.status is JobStatus.DEPENDS:
         raise UserError(
-            f"its inputs are made anew: {', '.join(map(str, one.made_anew))}",
+            f"its inputs are made anew: {', '.join(map(str, one.recomputed_inputs))}",
             file=node.main_output,
             remedy="Accept these first, or all together with --upstream",
         )

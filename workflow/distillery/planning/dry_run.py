@@ -1,7 +1,8 @@
-"""Rehearsals: the stages that ask models, gone through without a model, to count what they will draw.
+"""The dry run: the stages that request completions, gone through without a model, to count what they will generate.
 
-The very function of a stage makes its requests; an asker that only looks into the store answers them. What the store
-lacks is counted, and a stand-in takes its place, so that what is asked with it is counted too:
+The very function of a stage makes its requests; a sampler that only looks into the store answers
+them. What the store lacks is counted, and a stand-in takes its place, so that what is requested
+with it is counted too:
 
     mistakes -> feedback, rationales -> reviews -> scores
 
@@ -19,22 +20,22 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Generic, NamedTuple, TypeVar
 
-from distillery.config.review import Exam
+from distillery.config.review import StudentAnswers
 from distillery.files import read_json_lines
-from distillery.jobs.job import listed
+from distillery.jobs.job import as_list
 from distillery.models.manifest import describe_endpoint, read_manifest
 from distillery.peer_review.ask import ask_reviewers, ask_teachers, hints_of
 from distillery.peer_review.assignments import assignments, passed_in
 from distillery.peer_review.mistakes import find_mistakes
 from distillery.peer_review.records import Mistake, Taught
-from distillery.planning.forecast import Contents, Forecast, How
+from distillery.planning.forecast import Contents, Forecast, JobStatus
 from distillery.programs.self_refinement import most_repairs
 from distillery.programs.step_search import most_lines
 from distillery.records import Completion, Question, Verdict, read_records
-from distillery.sampling.backends.base import Asked
+from distillery.sampling.backends.base import PendingRequest
 from distillery.sampling.budget import price_of
 from distillery.sampling.requests import Request, Series
-from distillery.sampling.sampler import Asker, sample
+from distillery.sampling.sampler import CompletionSampler, sample
 from distillery.sampling.store import CompletionStore, Stored
 
 CHARACTERS_PER_TOKEN = 4
@@ -54,7 +55,7 @@ def pending(name: str) -> str:
 
 
 @dataclass(frozen=True)
-class Asks:
+class RequestCount:
     """What a job asks of a model. `samples` is None where nobody can tell; `there` are in the store.
 
     `at_most`: what is asked depends on texts that are not written yet. It will not be more; `money` is for so many.
@@ -66,7 +67,7 @@ class Asks:
     at_most: bool = False
 
 
-UNKNOWN = Asks(None)
+UNKNOWN = RequestCount(None)
 
 
 @dataclass
@@ -80,8 +81,8 @@ class Counted:
     tokens: dict[str, int] = field(default_factory=dict)
 
 
-class StoreOnly(Asker):
-    """An asker without a model.
+class StoreOnlySampler(CompletionSampler):
+    """An model_sampler without a model.
 
     Args:
         folder: Model folder, for its chat template.
@@ -96,7 +97,7 @@ class StoreOnly(Asker):
         self.money = 0.0
         self.at_most = False
 
-    def ask(
+    def complete(
         self,
         requests: Sequence[Request],
         decoding: Mapping[str, Any],
@@ -107,7 +108,7 @@ class StoreOnly(Asker):
         scored: bool = False,
     ) -> list[Stored]:
         """What the store has, and stand-ins for the rest; both are counted."""
-        given = super().ask(requests, decoding, stop, what, choice, scored=scored)
+        given = super().complete(requests, decoding, stop, what, choice, scored=scored)
         asked = {one.key: (one, request) for one, request in zip(given, requests, strict=True)}
         lacking = {key: request for key, (one, request) in asked.items() if one.text == pending(key)}
         written = [one.completion_tokens for key, (one, _) in asked.items() if key not in lacking]
@@ -124,7 +125,7 @@ class StoreOnly(Asker):
         self.at_most |= len(blank) < len(lacking)
         return given
 
-    def _draw(self, missing: Mapping[str, Asked], series: Series, what: str) -> dict[str, Stored]:
+    def _generate(self, missing: Mapping[str, PendingRequest], series: Series, what: str) -> dict[str, Stored]:
         return {key: Stored(key, one.request.sample_index, pending(key), "stop", 0, 0) for key, one in missing.items()}
 
     def _length(self, prompt: str) -> int:
@@ -133,8 +134,8 @@ class StoreOnly(Asker):
         return len(_PENDING.sub("", prompt)) // CHARACTERS_PER_TOKEN + to_come
 
     @property
-    def asks(self) -> Asks:
-        return Asks(self.samples, self.there, self.money, self.at_most and self.samples > 0)
+    def asks(self) -> RequestCount:
+        return RequestCount(self.samples, self.there, self.money, self.at_most and self.samples > 0)
 
 
 class Known(NamedTuple, Generic[T]):
@@ -144,7 +145,7 @@ class Known(NamedTuple, Generic[T]):
     exact: bool
 
 
-class Rehearsals:
+class DryRun:
     """What the jobs of a graph ask, job by job in the order of the graph.
 
     Args:
@@ -157,12 +158,12 @@ class Rehearsals:
         self._rationales: dict[Path, list[Taught]] = {}
         self._counted = Counted()
 
-    def of(self, one: Forecast) -> Asks | None:
+    def of(self, one: Forecast) -> RequestCount | None:
         """What a job asks; None for a stage that asks no model."""
         match one.node.job.stage:
             case "sample":
                 return self._sample(one)
-            case "consult":
+            case "ask_teachers":
                 return self._consult(one)
             case "peer_review":
                 return self._peer_review(one)
@@ -172,72 +173,72 @@ class Rehearsals:
                 return self._bound(one, most_lines)
         return None
 
-    def _sample(self, one: Forecast) -> Asks:
+    def _sample(self, one: Forecast) -> RequestCount:
         questions, exemplars = self._questions(one), self._exemplars(one)
         if questions is None or exemplars is None:
             return UNKNOWN
-        asker, params = self._asker(one)
-        asker.at_most |= not questions.exact
-        sample(questions.records, exemplars, params["spec"], asker, sampler=params["sampler"])
-        return asker.asks
+        model_sampler, params = self._asker(one)
+        model_sampler.at_most |= not questions.exact
+        sample(questions.records, exemplars, params["spec"], model_sampler, sampler=params["sampler"])
+        return model_sampler.asks
 
-    def _consult(self, one: Forecast) -> Asks:
+    def _consult(self, one: Forecast) -> RequestCount:
         mistakes, exemplars = self._mistakes(one), self._exemplars(one)
         if mistakes is None or exemplars is None:
             return UNKNOWN
-        asker, params = self._asker(one)
-        asker.at_most |= not mistakes.exact
-        rationales, _ = ask_teachers(mistakes.records, exemplars, params["teachers"], asker)
+        model_sampler, params = self._asker(one)
+        model_sampler.at_most |= not mistakes.exact
+        rationales, _ = ask_teachers(mistakes.records, exemplars, params["teachers"], model_sampler)
         self._rationales[one.node.job.results["rationales"]] = rationales
-        return asker.asks
+        return model_sampler.asks
 
-    def _peer_review(self, one: Forecast) -> Asks:
+    def _peer_review(self, one: Forecast) -> RequestCount:
         mistakes, rationales = self._mistakes(one), self._written(one)
         hinted = self._questions(one) if one.node.job.inputs.get("questions") else Known[Question]([], True)
         if mistakes is None or rationales is None or hinted is None:
             return UNKNOWN
-        asker, params = self._asker(one)
+        model_sampler, params = self._asker(one)
         review = params["review"]
         passed = None
-        if gate := listed(one.node.job.inputs.get("verdicts", [])):
+        if gate := as_list(one.node.job.inputs.get("verdicts", [])):
             file = self.contents.readable(gate[0])
-            asker.at_most |= file is None
+            model_sampler.at_most |= file is None
             passed = None if file is None else passed_in(file, params["grader"])
         todo, _ = assignments(rationales, params["routing"], passed)
         own = [assigned.rationale.text for assigned in todo if assigned.reviewer in params["reviewers"]]
-        asker.at_most |= not mistakes.exact or any(_PENDING.search(text) for text in own)
+        model_sampler.at_most |= not mistakes.exact or any(_PENDING.search(text) for text in own)
         ask_reviewers(
             todo,
             mistakes.records,
             params["reviewers"],
-            asker,
+            model_sampler,
             protocol=review["protocol"],
             decoding=review["decoding"],
             hints=hints_of(review["hint"], mistakes.records, hinted.records),
             samples=review["samples"],
         )
-        return asker.asks
+        return model_sampler.asks
 
-    def _bound(self, one: Forecast, most: Callable[[Mapping[str, Any]], int]) -> Asks:
+    def _bound(self, one: Forecast, most: Callable[[Mapping[str, Any]], int]) -> RequestCount:
         questions = self._questions(one)
         if questions is None:
             return UNKNOWN
-        return Asks(len(questions.records) * most(one.node.job.params["spec"]), at_most=True)
+        return RequestCount(len(questions.records) * most(one.node.job.params["spec"]), at_most=True)
 
-    def _asker(self, one: Forecast) -> tuple[StoreOnly, Mapping[str, Any]]:
-        """An asker of the job's model, and the parameters of the job.
+    def _asker(self, one: Forecast) -> tuple[StoreOnlySampler, Mapping[str, Any]]:
+        """An model_sampler of the job's model, and the parameters of the job.
 
         Of a model that is not made yet, nothing is in the store. Without a folder there is no chat template, so that
         it cannot be looked up; then all is counted.
         """
-        (manifest,) = listed(one.node.job.inputs["manifest"])
+        (manifest,) = as_list(one.node.job.inputs["manifest"])
         folder, params = manifest.parent / "model", one.node.job.params
         identity = self._identity(manifest)
-        asker = StoreOnly(folder, identity or f"not made yet: {manifest}", self.store, self._counted)
+        model_sampler = StoreOnlySampler(folder, identity or f"not made yet: {manifest}", self.store, self._counted)
         if not folder.exists() and _without_chat(params) != params:
             params = _without_chat(params)
-            asker.at_most = identity is not None
-        return asker, params
+            model_sampler.at_most = identity is not None
+        return model_sampler, params
 
     def _identity(self, manifest: Path) -> str | None:
         """Identity of a model. An endpoint's is known before there is a manifest: what it charges is worth knowing."""
@@ -254,7 +255,7 @@ class Rehearsals:
         return self.contents.readable(path) or (path if path.is_file() else None)
 
     def _questions(self, one: Forecast) -> Known[Question] | None:
-        (path,) = listed(one.node.job.inputs["questions"])
+        (path,) = as_list(one.node.job.inputs["questions"])
         file = self._now(path)
         if file is not None:
             return Known(list(read_records(file, Question)), True)
@@ -263,7 +264,7 @@ class Rehearsals:
         return None if size is None else Known(_unknown_questions(size), False)
 
     def _exemplars(self, one: Forecast) -> list[dict[str, Any]] | None:
-        (path,) = listed(one.node.job.inputs["exemplars"])
+        (path,) = as_list(one.node.job.inputs["exemplars"])
         file = self._now(path)
         if file is not None:
             return list(read_json_lines(file))
@@ -281,36 +282,37 @@ class Rehearsals:
 
     def _mistakes(self, one: Forecast) -> Known[Mistake] | None:
         """Mistakes as they are, or as they come out of an exam that was graded; else stand-ins."""
-        (path,) = listed(one.node.job.inputs["mistakes"])
+        (path,) = as_list(one.node.job.inputs["mistakes"])
         file = self.contents.readable(path)
         if file is not None:
             return Known(list(read_records(file, Mistake)), True)
         maker = self._maker.get(path)
         if maker is None or maker.node.job.stage != "mistakes":
             return None
-        exam = Exam.model_validate(maker.node.job.params["exam"])
-        inputs = [self.contents.readable(listed(given)[0]) for _, given in sorted(maker.node.job.inputs.items())]
-        if maker.how is How.COMPUTED and None not in inputs:
+        student_answers = StudentAnswers.model_validate(maker.node.job.params["student_answers"])
+        inputs = [self.contents.readable(as_list(given)[0]) for _, given in sorted(maker.node.job.inputs.items())]
+        if maker.status is JobStatus.COMPUTED and None not in inputs:
             completions, questions, verdicts = (file for file in inputs if file is not None)
             found, _ = find_mistakes(
                 read_records(questions, Question),
                 read_records(completions, Completion),
                 read_records(verdicts, Verdict),
-                exam,
+                student_answers,
             )
             return Known(found, True)
         asked = self._questions(maker)
         if asked is None:
             return None
-        many = exam.limit is not None and exam.limit < len(asked.records)
+        many = student_answers.limit is not None and student_answers.limit < len(asked.records)
         return Known(
-            [_any_mistake(one) for one in (_unknown_questions(exam.limit or 0) if many else asked.records)], False
+            [_any_mistake(one) for one in (_unknown_questions(student_answers.limit or 0) if many else asked.records)],
+            False,
         )
 
     def _written(self, one: Forecast) -> list[Taught] | None:
         """Rationales that a peer review reads; those to be written as the rehearsal of their job left them."""
         found: list[Taught] = []
-        for path in listed(one.node.job.inputs["rationales"]):
+        for path in as_list(one.node.job.inputs["rationales"]):
             file = self.contents.readable(path)
             if file is None and path not in self._rationales:
                 return None

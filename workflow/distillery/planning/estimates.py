@@ -15,17 +15,17 @@ from typing import Any
 
 from distillery.files import read_json
 from distillery.jobs.cache import ArtifactCache
-from distillery.jobs.job import listed
+from distillery.jobs.job import as_list
 from distillery.models.manifest import read_manifest
-from distillery.planning.dry_run import Rehearsals
-from distillery.planning.forecast import Contents, Forecast, How
+from distillery.planning.dry_run import DryRun
+from distillery.planning.forecast import Contents, Forecast, JobStatus
 from distillery.planning.staleness import recorded
 from distillery.records import TrainingRow, read_records
 
-UNITS = {**dict.fromkeys(("sample", "consult", "peer_review", "refine", "search"), "drawn"), "train": "tokens"}
+UNITS = {**dict.fromkeys(("sample", "ask_teachers", "peer_review", "refine", "search"), "generated"), "train": "tokens"}
 """Stage -> what its jobs count of their work; the others are measured by the job."""
 
-ALIKE = {"consult": "teachers", "peer_review": "reviewers", "train": "recipe"}
+ALIKE = {"ask_teachers": "teachers", "peer_review": "reviewers", "train": "recipe"}
 """Stage -> parameter that two jobs alike have in common; of the other stages with a unit the sampler's name."""
 
 
@@ -100,11 +100,11 @@ def _records(results: Path) -> Iterator[dict[str, Any]]:
             continue
 
 
-def estimate(one: Forecast, contents: Contents, rehearsals: Rehearsals, rates: Rates) -> Estimate:
-    """What a planned job will cost; nothing for one that the cache answers. Asked in the order of the graph."""
-    if one.how in {How.DONE, How.RESTORED}:
+def estimate(one: Forecast, contents: Contents, dry_run: DryRun, rates: Rates) -> Estimate:
+    """What a planned job will cost; nothing for one that the cache answers. In the order of the graph."""
+    if one.status in {JobStatus.DONE, JobStatus.RESTORED}:
         return Estimate(seconds=0.0)
-    asks = rehearsals.of(one)
+    asks = dry_run.of(one)
     if asks is not None:
         parameters = _parameters(one, "manifest", contents)
         seconds = None if asks.samples is None else rates.seconds(one, asks.samples, parameters)
@@ -118,7 +118,7 @@ def estimate(one: Forecast, contents: Contents, rehearsals: Rehearsals, rates: R
 
 def _input(one: Forecast, name: str, contents: Contents) -> Path | None:
     """A file that holds now what an input will hold."""
-    paths = listed(one.node.job.inputs[name])
+    paths = as_list(one.node.job.inputs[name])
     return contents.readable(paths[0]) if paths else None
 
 

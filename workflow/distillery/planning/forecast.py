@@ -13,11 +13,11 @@ from pathlib import Path
 
 from distillery.files import sha256_file
 from distillery.jobs.cache import ArtifactCache, Entry, read_entry
-from distillery.jobs.job import key_of, listed
+from distillery.jobs.job import as_list, key_of
 from distillery.planning.snakemake_graph import Node
 
 
-class How(StrEnum):
+class JobStatus(StrEnum):
     """What becomes of a job in the next run."""
 
     DONE = "done"
@@ -39,13 +39,13 @@ class Content:
 class Forecast:
     """One job and what becomes of it.
 
-    `made_anew` are the inputs whose content is not known yet. `key` and `entry` are None where that is so.
+    `recomputed_inputs` are the inputs whose content is not known yet. `key` and `entry` are None where that is so.
     """
 
     node: Node
-    how: How
+    status: JobStatus
     input_digests: dict[str, list[str]] | None = None
-    made_anew: list[Path] = field(default_factory=list)
+    recomputed_inputs: list[Path] = field(default_factory=list)
     entry: Entry | None = None
 
     @cached_property
@@ -89,28 +89,28 @@ def forecast(nodes: Iterable[Node], cache: ArtifactCache) -> tuple[list[Forecast
     told: list[Forecast] = []
     for node in nodes:
         if not node.planned:
-            told.append(Forecast(node, How.DONE))
+            told.append(Forecast(node, JobStatus.DONE))
             continue
         inputs = {
-            name: [contents.of(path) for path in listed(paths)] for name, paths in sorted(node.job.inputs.items())
+            name: [contents.of(path) for path in as_list(paths)] for name, paths in sorted(node.job.inputs.items())
         }
         anew = [
             path
             for name, paths in node.job.inputs.items()
-            for path, content in zip(listed(paths), inputs[name], strict=True)
+            for path, content in zip(as_list(paths), inputs[name], strict=True)
             if content is None
         ]
         if anew:
             contents.unknown(node.job.results.values())
-            told.append(Forecast(node, How.DEPENDS, made_anew=anew))
+            told.append(Forecast(node, JobStatus.DEPENDS, recomputed_inputs=anew))
             continue
         digests = {name: [content.sha256 for content in found if content] for name, found in inputs.items()}
-        one = Forecast(node, How.COMPUTED, input_digests=digests)
+        one = Forecast(node, JobStatus.COMPUTED, input_digests=digests)
         entry = read_entry(cache.entry_path(one.key)) if cache.root is not None and one.key else None
         if entry is None:
             contents.unknown(node.job.results.values())
             told.append(one)
         else:
             contents.restored(node.job.results, entry, cache)
-            told.append(Forecast(node, How.RESTORED, input_digests=digests, entry=entry))
+            told.append(Forecast(node, JobStatus.RESTORED, input_digests=digests, entry=entry))
     return told, contents

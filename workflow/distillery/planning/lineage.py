@@ -11,7 +11,7 @@ from distillery.sampling.store import CompletionStore
 
 _STAGES = {
     *("sample", "verify", "compose", "score"),
-    *("mistakes", "consult", "verify_rationales", "peer_review", "compose_pairs"),
+    *("mistakes", "ask_teachers", "verify_rationales", "peer_review", "compose_pairs"),
 }
 """Stages whose records are about a question each."""
 

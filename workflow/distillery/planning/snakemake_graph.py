@@ -65,7 +65,7 @@ def read_graph(
     if not snakefile.exists():
         raise UserError("no Snakefile here", file=snakefile, remedy="Change to the folder of the workflow")
     try:
-        with _hushed(), SnakemakeApi(OutputSettings(quiet={Quietness.ALL}, enable_file_logging=False)) as api:
+        with suppress_stderr(), SnakemakeApi(OutputSettings(quiet={Quietness.ALL}, enable_file_logging=False)) as api:
             dag_api = api.workflow(
                 resource_settings=ResourceSettings(cores=os.cpu_count() or 1),
                 config_settings=ConfigSettings(configfiles=tuple(configfiles), config=config or {}),
@@ -105,7 +105,7 @@ def _nodes(dag: Any) -> Iterator[Node]:
 
 
 @contextmanager
-def _hushed() -> Iterator[None]:
+def suppress_stderr() -> Iterator[None]:
     """Send what Snakemake prints while it plans to nowhere."""
     with open(os.devnull, "w", encoding="utf-8") as nowhere:
         told, sys.stderr = sys.stderr, nowhere

@@ -57,7 +57,7 @@ def differences(record: Mapping[str, Any], one: Forecast) -> list[Difference]:
         ]
     for name, old in record["input_digests"].items():
         if one.input_digests is None:
-            anew = [str(path) for path in one.made_anew if str(path) in record["inputs"].get(name, [])]
+            anew = [str(path) for path in one.recomputed_inputs if str(path) in record["inputs"].get(name, [])]
             found += [Difference(f"input {name}", "as it was", f"made anew: {path}") for path in anew]
         elif one.input_digests.get(name) != old:
             found.append(Difference(f"input {name}", old, one.input_digests.get(name, ABSENT)))

@@ -6,7 +6,7 @@ what fits the schema exactly; what it lets through is a claim about the program'
     length (4 bytes, big-endian), then one JSON object: status, kind, value, error, message, stdout_lines, last_stdout
 
 >>> parse_record(b"")
->>> Execution(Outcome.EXCEPTION, detail="NameError").label
+>>> Execution(RunOutcome.EXCEPTION, detail="NameError").label
 'exception:NameError'
 """
 
@@ -25,7 +25,7 @@ ACCEPTED = ("int", "float", "str")
 """Kinds of value that some task accepts. Which of them a given task accepts is for `matching` to say."""
 
 
-class Outcome(StrEnum):
+class RunOutcome(StrEnum):
     """The closed list of what can come of a run (PaD specification, section 9.4)."""
 
     OK = "ok"
@@ -45,7 +45,7 @@ class Outcome(StrEnum):
 class Execution:
     """One run of one program, `print(solution())` included."""
 
-    outcome: Outcome
+    outcome: RunOutcome
     detail: str = ""
     """Class of the exception, rule of the gate, or name of the signal; empty where the outcome says it all."""
     kind: str | None = None
@@ -65,12 +65,12 @@ class Execution:
 
     @property
     def label(self) -> str:
-        """Outcome and detail in one word, as counted in reports: `exception:NameError`, `rejected:import`."""
+        """RunOutcome and detail in one word, as counted in reports: `exception:NameError`, `rejected:import`."""
         return f"{self.outcome}:{self.detail}" if self.detail else str(self.outcome)
 
     @property
     def timed_out(self) -> bool:
-        return self.outcome in (Outcome.TIMEOUT_CPU, Outcome.TIMEOUT_WALL)
+        return self.outcome in (RunOutcome.TIMEOUT_CPU, RunOutcome.TIMEOUT_WALL)
 
 
 def parse_record(data: bytes) -> dict[str, Any] | None:
@@ -106,32 +106,32 @@ def execution_of(data: bytes, *, signal_number: int, exit_code: int, over: bool,
         seconds: Wall time from its start to its end.
     """
     if over:
-        return Execution(Outcome.OUTPUT_LIMIT, seconds=seconds)
+        return Execution(RunOutcome.OUTPUT_LIMIT, seconds=seconds)
     if signal_number == signal.SIGXCPU:
-        return Execution(Outcome.TIMEOUT_CPU, seconds=seconds)
+        return Execution(RunOutcome.TIMEOUT_CPU, seconds=seconds)
     if signal_number:
         try:
             name = signal.Signals(signal_number).name
         except ValueError:
             name = f"signal {signal_number}"
-        return Execution(Outcome.KILLED, name, seconds=seconds)
+        return Execution(RunOutcome.KILLED, name, seconds=seconds)
     record = parse_record(data)
     if record is None or exit_code != 0:  # `os._exit(0)` lands here: silence is no success
-        return Execution(Outcome.KILLED, "no record", seconds=seconds)
+        return Execution(RunOutcome.KILLED, "no record", seconds=seconds)
     printed = {"stdout_lines": record["stdout_lines"], "last_stdout": record["last_stdout"], "seconds": seconds}
     if record["status"] == "value":
-        outcome = Outcome.OK if record["kind"] in ACCEPTED else Outcome.WRONG_TYPE
+        outcome = RunOutcome.OK if record["kind"] in ACCEPTED else RunOutcome.WRONG_TYPE
         return Execution(outcome, kind=record["kind"], value=record["value"], **printed)
     if record["status"] == "output_limit":
-        return Execution(Outcome.OUTPUT_LIMIT, **printed)
+        return Execution(RunOutcome.OUTPUT_LIMIT, **printed)
     error, message = record["error"] or "Exception", record["message"]
     line = f"{error}: {' '.join(message.split())}" if message.strip() else error
     raised: dict[str, Any] = {"message": message, "traceback_line": line, **printed}
     if record["status"] == "memory":
-        return Execution(Outcome.MEMORY, **raised)
+        return Execution(RunOutcome.MEMORY, **raised)
     if record["status"] == "syntax":
-        return Execution(Outcome.SYNTAX, **raised)
-    return Execution(Outcome.EXCEPTION, error, **raised)
+        return Execution(RunOutcome.SYNTAX, **raised)
+    return Execution(RunOutcome.EXCEPTION, error, **raised)
 
 
 def _text(most: int) -> Any:

@@ -23,7 +23,7 @@ import re
 from collections.abc import Iterator
 from typing import Literal
 
-from distillery.programs.execution import Execution, Outcome
+from distillery.programs.execution import Execution, RunOutcome
 from distillery.programs.syntax import Unparsable, parse
 
 ErrorClass = Literal["name_error", "unbound_local_error", "syntax_error", "operand_swap"]
@@ -74,12 +74,12 @@ def confirmed(execution: Execution, error_class: ErrorClass, clean: Execution | 
         clean: The run of the program that it was made from; only `operand_swap` needs it, whose error is a value.
     """
     if error_class == "syntax_error":
-        return execution.outcome == Outcome.SYNTAX
+        return execution.outcome == RunOutcome.SYNTAX
     if error_class == "operand_swap":
         if clean is None:
             raise ValueError("operand_swap is confirmed against the run of the clean program: give `clean`")
-        return execution.outcome == clean.outcome == Outcome.OK and execution.value != clean.value
-    return execution.outcome == Outcome.EXCEPTION and execution.detail == _RAISES[error_class]
+        return execution.outcome == clean.outcome == RunOutcome.OK and execution.value != clean.value
+    return execution.outcome == RunOutcome.EXCEPTION and execution.detail == _RAISES[error_class]
 
 
 def _solution(tree: ast.Module) -> ast.FunctionDef | None:

@@ -7,8 +7,8 @@
 `paper` is the released code's rule: 12.4 passes for 12, -0.5 for 0, and the string "12" for 12, while a correct
 value is lost with any extra line. For string tasks that code has no working rule, so `paper` compares the line.
 
->>> from distillery.programs.execution import Execution, Outcome
->>> judge(Execution(Outcome.OK, kind="float", value="12.4", stdout_lines=1, last_stdout="12.4"), "12", "number")
+>>> from distillery.programs.execution import Execution, RunOutcome
+>>> judge(Execution(RunOutcome.OK, kind="float", value="12.4", stdout_lines=1, last_stdout="12.4"), "12", "number")
 {'paper': True, 'strict': False}
 
 Source: PaD specification, section 1.4. Gold answers are compared here and nowhere nearer to the program.
@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
 
 from distillery.errors import UserError
-from distillery.programs.execution import Execution, Outcome
+from distillery.programs.execution import Execution, RunOutcome
 
 ABSOLUTE = Decimal("1e-6")
 RELATIVE = Decimal("1e-4")
@@ -45,7 +45,7 @@ def judge(execution: Execution, gold: str, answer_type: str) -> dict[str, bool]:
     if answer_type == "number":
         wanted = _gold_number(gold)
         return {"paper": _paper_number(execution, gold), "strict": _strict_number(execution, wanted)}
-    ran = execution.outcome in (Outcome.OK, Outcome.WRONG_TYPE)
+    ran = execution.outcome in (RunOutcome.OK, RunOutcome.WRONG_TYPE)
     line = execution.last_stdout if ran else None
     value = execution.value if ran and execution.kind == "str" else None
     return {
@@ -54,10 +54,10 @@ def judge(execution: Execution, gold: str, answer_type: str) -> dict[str, bool]:
     }
 
 
-def typed_outcome(execution: Execution, answer_type: str) -> Outcome:
+def typed_outcome(execution: Execution, answer_type: str) -> RunOutcome:
     """The outcome under a task's answer type: a value of a kind that it does not accept is `wrong_type`."""
-    if execution.outcome == Outcome.OK and execution.kind not in KINDS_OF.get(answer_type, ("str",)):
-        return Outcome.WRONG_TYPE
+    if execution.outcome == RunOutcome.OK and execution.kind not in KINDS_OF.get(answer_type, ("str",)):
+        return RunOutcome.WRONG_TYPE
     return execution.outcome
 
 
@@ -72,7 +72,7 @@ def _gold_number(gold: str) -> Decimal:
 
 
 def _paper_number(execution: Execution, gold: str) -> bool:
-    if execution.outcome not in (Outcome.OK, Outcome.WRONG_TYPE) or execution.last_stdout is None:
+    if execution.outcome not in (RunOutcome.OK, RunOutcome.WRONG_TYPE) or execution.last_stdout is None:
         return False
     try:
         wanted = int(gold.replace(",", ""))  # "12.5" raises, as in the released code: such a question keeps nothing
@@ -82,7 +82,7 @@ def _paper_number(execution: Execution, gold: str) -> bool:
 
 
 def _strict_number(execution: Execution, gold: Decimal) -> bool:
-    if typed_outcome(execution, "number") != Outcome.OK or execution.value is None:
+    if typed_outcome(execution, "number") != RunOutcome.OK or execution.value is None:
         return False
     value = Decimal(execution.value)
     if not value.is_finite() or (execution.kind == "float" and not math.isfinite(float(value))):
@@ -117,11 +117,11 @@ def stage(problem: str | None, execution: Execution | None, right: bool) -> str:
     """Which counter a completion belongs to, given the problem of its extraction, its run, and its judgement."""
     if problem is not None or execution is None:
         return "refused" if problem == "refused" else "unparsable"
-    if execution.outcome == Outcome.SYNTAX:
+    if execution.outcome == RunOutcome.SYNTAX:
         return "unparsable"
-    if execution.outcome == Outcome.REJECTED:
+    if execution.outcome == RunOutcome.REJECTED:
         return "rejected"
-    if execution.outcome not in (Outcome.OK, Outcome.WRONG_TYPE):
+    if execution.outcome not in (RunOutcome.OK, RunOutcome.WRONG_TYPE):
         return "failed"
     return "kept" if right else "wrong"
 
@@ -132,7 +132,7 @@ def count(rows: Iterable[tuple[str | None, Execution | None, bool]]) -> Counts:
     faults = 0
     for problem, execution, right in rows:
         stages[stage(problem, execution, right)] += 1
-        faults += execution is not None and execution.outcome == Outcome.SANDBOX_ERROR
+        faults += execution is not None and execution.outcome == RunOutcome.SANDBOX_ERROR
     names = ("refused", "unparsable", "rejected", "failed", "wrong", "kept")
     return Counts(asked=stages.total(), sandbox_faults=faults, **{name: stages[name] for name in names})
 

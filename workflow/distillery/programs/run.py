@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from distillery.errors import UserError
-from distillery.programs.execution import Execution, Outcome
+from distillery.programs.execution import Execution, RunOutcome
 from distillery.programs.sandbox import Sandbox
 
 logger = logging.getLogger(__name__)
@@ -32,7 +32,7 @@ def run_programs(programs: Sequence[str]) -> tuple[list[Execution], dict[str, An
         runs = dict(zip(distinct, box.run(distinct), strict=True))
         profile = box.profile
     seconds = time.monotonic() - start
-    broken = [run for run in runs.values() if run.outcome == Outcome.SANDBOX_ERROR]
+    broken = [run for run in runs.values() if run.outcome == RunOutcome.SANDBOX_ERROR]
     if broken:
         raise UserError(
             f"the sandbox itself failed on {len(broken)} of {len(runs)} programs: {broken[0].message}",

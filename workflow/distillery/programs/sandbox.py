@@ -2,7 +2,7 @@ r"""The sandbox: programs in, one `Execution` each out, in the same order.
 
 >>> with Sandbox() as box:  # doctest: +SKIP
 ...     [(run.outcome, run.value) for run in box.run(["def solution():\n    return 6 * 7"])]
-[(<Outcome.OK: 'ok'>, '42')]
+[(<RunOutcome.OK: 'ok'>, '42')]
 
 Three layers: the gate reads each program before it runs; a pool of workers inside the strongest isolation that the
 machine offers runs it (`isolation`, `worker`); this module, outside, watches the wall clock and believes nothing that
@@ -23,7 +23,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from distillery.errors import UserError
-from distillery.programs.execution import MAX_RECORD, Execution, Outcome, execution_of
+from distillery.programs.execution import MAX_RECORD, Execution, RunOutcome, execution_of
 from distillery.programs.gate import refusal
 from distillery.programs.isolation import PROBE, PROFILES, Profile, bwrap_programs, worker_settings
 from distillery.programs.worker import HEAD
@@ -160,7 +160,7 @@ class Sandbox:
         if rule is None:
             waiting.append(_Job(index, data))
         else:
-            done[index] = Execution(Outcome.REJECTED, rule)
+            done[index] = Execution(RunOutcome.REJECTED, rule)
 
     def _dispatch(
         self, number: int, job: _Job, busy: dict[int, tuple[_Job, float]], done: dict[int, Execution]
@@ -175,7 +175,7 @@ class Sandbox:
                 worker.stop()
                 job.faults += 1
                 if job.faults >= ATTEMPTS:
-                    done[job.index] = Execution(Outcome.SANDBOX_ERROR, message=str(error)[:500])
+                    done[job.index] = Execution(RunOutcome.SANDBOX_ERROR, message=str(error)[:500])
                     return
             else:
                 busy[number] = (job, time.monotonic() + self.wall_seconds)
@@ -201,15 +201,15 @@ class Sandbox:
                 if frame is None:
                     if time.monotonic() < deadline:
                         continue
-                    execution = Execution(Outcome.TIMEOUT_WALL, seconds=self.wall_seconds)
+                    execution = Execution(RunOutcome.TIMEOUT_WALL, seconds=self.wall_seconds)
                 else:
                     execution = self._read(frame)
             except BROKEN as error:
-                execution = Execution(Outcome.SANDBOX_ERROR, message=str(error)[:500])
+                execution = Execution(RunOutcome.SANDBOX_ERROR, message=str(error)[:500])
             del busy[number]
             if execution.outcome in _DISTRUSTED:
                 worker.stop()
-            if execution.outcome == Outcome.SANDBOX_ERROR and job.faults + 1 < ATTEMPTS:
+            if execution.outcome == RunOutcome.SANDBOX_ERROR and job.faults + 1 < ATTEMPTS:
                 job.faults += 1
                 waiting.appendleft(job)
             elif execution.timed_out and job.timeouts == 0:
@@ -223,11 +223,17 @@ class Sandbox:
             raise ValueError("the worker's answer is too short")
         ended_by, code, seconds, over = HEAD.unpack(frame[: HEAD.size])
         if seconds > self.wall_seconds:  # it ended while nobody watched
-            return Execution(Outcome.TIMEOUT_WALL, seconds=seconds)
+            return Execution(RunOutcome.TIMEOUT_WALL, seconds=seconds)
         return execution_of(frame[HEAD.size :], signal_number=ended_by, exit_code=code, over=over, seconds=seconds)
 
 
-_DISTRUSTED = (Outcome.TIMEOUT_CPU, Outcome.TIMEOUT_WALL, Outcome.KILLED, Outcome.OUTPUT_LIMIT, Outcome.SANDBOX_ERROR)
+_DISTRUSTED = (
+    RunOutcome.TIMEOUT_CPU,
+    RunOutcome.TIMEOUT_WALL,
+    RunOutcome.KILLED,
+    RunOutcome.OUTPUT_LIMIT,
+    RunOutcome.SANDBOX_ERROR,
+)
 """After these the worker is replaced."""
 
 
@@ -289,4 +295,4 @@ def _self_test(profile: Profile, bwrap: str | None) -> str | None:
     run = execution_of(frame[HEAD.size :], signal_number=ended_by, exit_code=code, over=over, seconds=seconds)
     if run.value == "nothing":
         return None
-    return f"a test program could {run.value}" if run.outcome == Outcome.OK else f"a test program gave {run.label}"
+    return f"a test program could {run.value}" if run.outcome == RunOutcome.OK else f"a test program gave {run.label}"

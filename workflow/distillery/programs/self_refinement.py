@@ -15,7 +15,7 @@ from distillery.programs.feedback import needs_refinement
 from distillery.programs.run import run_programs
 from distillery.records import Completion, Draft, Question
 from distillery.sampling.requests import Request
-from distillery.sampling.sampler import Asker, wrapper
+from distillery.sampling.sampler import CompletionSampler, wrapper
 from distillery.tasks.prompts import REPAIR_FIELDS, Renderer
 
 NO_PROGRAM = "SyntaxError: there is no program `solution()`"
@@ -28,7 +28,7 @@ def refine(
     completions: Sequence[Completion],
     exemplars: Sequence[Mapping[str, Any]],
     spec: Mapping[str, Any],
-    asker: Asker,
+    model_sampler: CompletionSampler,
 ) -> tuple[list[Completion], list[Draft], dict[str, Any]]:
     """Ask for repairs, up to `spec["rounds"]` times.
 
@@ -41,7 +41,7 @@ def refine(
     """
     prompt = Prompt.model_validate(spec["prompt"])
     renderer = Renderer(prompt, exemplars, REPAIR_FIELDS)
-    wrap = wrapper(prompt, asker.folder)
+    wrap = wrapper(prompt, model_sampler.folder)
     text_of = {question.qid: question.question for question in questions}
     current = {one.qid: one for one in completions}
     open_ones = sorted(current)
@@ -62,7 +62,7 @@ def refine(
             Request(wrap(renderer.input(text_of[qid], program=shown, feedback=feedback)), 0, not prompt.chat)
             for qid, shown, feedback in failed
         ]
-        answers = asker.ask(requests, spec["decoding"], prompt.stop, f"repairs, round {number + 1}")
+        answers = model_sampler.complete(requests, spec["decoding"], prompt.stop, f"repairs, round {number + 1}")
         for (qid, _, _), answer in zip(failed, answers, strict=True):
             current[qid] = current[qid].model_copy(
                 update={

@@ -16,7 +16,7 @@ from typing import Protocol
 import numpy as np
 
 from distillery.models.static_embeddings import embed
-from distillery.programs.execution import Outcome
+from distillery.programs.execution import RunOutcome
 from distillery.programs.run import run_programs
 
 FAILED = 0.01
@@ -68,7 +68,7 @@ class Runs:
 
     def scores(self, questions: Sequence[str], prefixes: Sequence[str], lines: Sequence[str]) -> list[float]:
         runs, _ = run_programs([so_far(prefix, line) for prefix, line in zip(prefixes, lines, strict=True)])
-        return [1.0 if run.outcome in (Outcome.OK, Outcome.WRONG_TYPE) else FAILED for run in runs]
+        return [1.0 if run.outcome in (RunOutcome.OK, RunOutcome.WRONG_TYPE) else FAILED for run in runs]
 
 
 def so_far(prefix: str, line: str) -> str:

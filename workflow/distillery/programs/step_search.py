@@ -21,7 +21,7 @@ from distillery.programs.step_scorers import Scorer
 from distillery.records import Completion, Question
 from distillery.sampling.logprobs import decode_scored
 from distillery.sampling.requests import Request
-from distillery.sampling.sampler import Asker, requests_for
+from distillery.sampling.sampler import CompletionSampler, requests_for
 
 LINE_END = "\n"
 SAMPLED = 0.7
@@ -54,7 +54,7 @@ def search(
     questions: Sequence[Question],
     exemplars: Sequence[Mapping[str, Any]],
     spec: Mapping[str, Any],
-    asker: Asker,
+    model_sampler: CompletionSampler,
     scorer: Scorer,
     *,
     sampler: str,
@@ -66,7 +66,7 @@ def search(
         sampler: Name written into every record.
     """
     prompt, steps = Prompt.model_validate(spec["prompt"]), spec["steps"]
-    rows, requests = requests_for(questions, exemplars, {**spec, "samples": 1}, asker.folder)
+    rows, requests = requests_for(questions, exemplars, {**spec, "samples": 1}, model_sampler.folder)
     asked = {question.qid: request for (question, _), request in zip(rows, requests, strict=True)}
     text_of = {question.qid: question.question for question in questions}
     beams = {qid: [Beam("", 0.0, 0.0, False, "")] for qid in sorted(asked)}
@@ -74,7 +74,7 @@ def search(
         todo = [(qid, beam) for qid, ones in beams.items() for beam in ones if not beam.finished]
         if not todo:
             break
-        written = _continued(todo, asked, spec, prompt, asker, f"line {number + 1} of {sampler}")
+        written = _continued(todo, asked, spec, prompt, model_sampler, f"line {number + 1} of {sampler}")
         flat = [(qid, beam, new) for (qid, beam), news in zip(todo, written, strict=True) for new in news]
         prefixes = [beam.text for _, beam, _ in flat]
         lines = [new.text[len(beam.text) :] for _, beam, new in flat]
@@ -124,15 +124,15 @@ def _continued(
     asked: Mapping[str, Request],
     spec: Mapping[str, Any],
     prompt: Prompt,
-    asker: Asker,
+    model_sampler: CompletionSampler,
     what: str,
 ) -> list[list[Beam]]:
     """Next lines of each beam: the likeliest first, then the sampled ones; equal lines once."""
     steps = spec["steps"]
     stop = [LINE_END, *(one for one in prompt.stop if LINE_END not in one)]
-    prompts = [_after(asked[qid], beam.text + beam.tail, asker.architecture) for qid, beam in todo]
-    greedy = asker.ask(prompts, spec["decoding"], stop, what, scored=True)
-    sampled = asker.ask(
+    prompts = [_after(asked[qid], beam.text + beam.tail, model_sampler.architecture) for qid, beam in todo]
+    greedy = model_sampler.complete(prompts, spec["decoding"], stop, what, scored=True)
+    sampled = model_sampler.complete(
         [replace(one, sample_index=index) for one in prompts for index in range(1, steps["samples"])],
         {**spec["decoding"], "temperature": SAMPLED, "top_p": 1.0, "top_k": 0, "seed": 0},
         stop,

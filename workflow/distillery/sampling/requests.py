@@ -101,13 +101,13 @@ class Request:
     written: str = ""
 
     @property
-    def asked(self) -> str:
+    def model_input(self) -> str:
         """What the model reads, as the store keeps it: a key follows from this text alone."""
         return f"{self.prompt}\0{self.written}" if self.written else self.prompt
 
     def key(self, series: Series) -> str:
         """Hex digest, 32 digits: the completion's name in the store."""
-        asked = f"{series.digest}\0{int(self.special_tokens)}\0{self.sample_index}\0{self.asked}"
+        asked = f"{series.digest}\0{int(self.special_tokens)}\0{self.sample_index}\0{self.model_input}"
         return hashlib.sha256(asked.encode()).hexdigest()[:32]
 
 

@@ -17,7 +17,7 @@ from tqdm import tqdm
 from distillery.config.prompt import Prompt
 from distillery.models.manifest import read_manifest
 from distillery.records import Completion, Question
-from distillery.sampling.backends.base import Asked, Backend, open_backend
+from distillery.sampling.backends.base import Backend, PendingRequest, open_backend
 from distillery.sampling.budget import Budget, price_of
 from distillery.sampling.requests import Request, Series, seed_of
 from distillery.sampling.store import CompletionStore, Stored
@@ -26,7 +26,7 @@ from distillery.tasks.prompts import Renderer
 logger = logging.getLogger(__name__)
 
 
-class Asker:
+class CompletionSampler:
     """Answers requests from the store, and from the model for what is missing.
 
     Args:
@@ -42,18 +42,18 @@ class Asker:
         self.folder, self.identity, self.architecture, self.store = folder, identity, architecture, store
         self.parameters = parameters
         self.budget = Budget.from_environment()
-        self.asked = self.drawn = self.tokens = 0
+        self.requested = self.generated = self.tokens = 0
         self.seconds = 0.0
         self._backend: Backend | None = None
 
     @classmethod
-    def of(cls, manifest: Path) -> "Asker":
-        """An asker of the model whose manifest this is, with the store that the environment names."""
+    def of(cls, manifest: Path) -> "CompletionSampler":
+        """An model_sampler of the model whose manifest this is, with the store that the environment names."""
         model = read_manifest(manifest)
         folder = manifest.parent / "model"
         return cls(folder, model.identity, model.architecture, CompletionStore(), model.parameters)
 
-    def ask(
+    def complete(
         self,
         requests: Sequence[Request],
         decoding: Mapping[str, Any],
@@ -68,25 +68,25 @@ class Asker:
         keys = [request.key(series) for request in requests]
         found = self.store.find(series, set(keys))
         missing = {
-            key: Asked(key, request, seed_of(key))
+            key: PendingRequest(key, request, seed_of(key))
             for key, request in zip(keys, requests, strict=True)
             if key not in found
         }
         logger.info(
-            "%s: %d asked, %d in the store, %d to draw", what, len(keys), len(keys) - len(missing), len(missing)
+            "%s: %d requested, %d in the store, %d to generate", what, len(keys), len(keys) - len(missing), len(missing)
         )
-        self.asked += len(keys)
+        self.requested += len(keys)
         if missing:
-            found |= self._draw(missing, series, what)
+            found |= self._generate(missing, series, what)
         return [found[key] for key in keys]
 
-    def _draw(self, missing: Mapping[str, Asked], series: Series, what: str) -> dict[str, Stored]:
+    def _generate(self, missing: Mapping[str, PendingRequest], series: Series, what: str) -> dict[str, Stored]:
         allowed = self.budget.samples_left(len(missing))
         if not allowed:
             raise self.budget.refusal(what, 0, len(missing))
         if self._backend is None:
             self._backend = open_backend(self.folder, self.architecture)
-        drawn: dict[str, Stored] = {}
+        generated: dict[str, Stored] = {}
         start = time.monotonic()
         with (
             self.store.writer(series) as writer,
@@ -95,7 +95,7 @@ class Asker:
         ):
             for one in self._backend.generate(list(missing.values())[:allowed], series):
                 request = missing[one.key].request
-                drawn[one.key] = Stored(
+                generated[one.key] = Stored(
                     key=one.key,
                     sample_index=request.sample_index,
                     text=one.text,
@@ -103,33 +103,33 @@ class Asker:
                     prompt_tokens=one.prompt_tokens,
                     completion_tokens=one.completion_tokens,
                 )
-                writer.add(request.asked, drawn[one.key])
+                writer.add(request.model_input, generated[one.key])
                 self.tokens += one.completion_tokens
                 money = price_of(self.identity, one.prompt_tokens, one.completion_tokens)
                 self.budget.note(samples=1, tokens=one.completion_tokens, money=money)
                 bar.update()
-                if self.budget.exhausted and len(drawn) < len(missing):
-                    raise self.budget.refusal(what, len(drawn), len(missing))
+                if self.budget.exhausted and len(generated) < len(missing):
+                    raise self.budget.refusal(what, len(generated), len(missing))
         self.seconds += time.monotonic() - start
-        self.drawn += len(drawn)
-        if drawn.keys() != missing.keys():
-            raise RuntimeError(f"{what}: the backend gave {len(drawn)} completions for {len(missing)} requests")
-        return drawn
+        self.generated += len(generated)
+        if generated.keys() != missing.keys():
+            raise RuntimeError(f"{what}: the backend gave {len(generated)} completions for {len(missing)} requests")
+        return generated
 
     def report(self) -> dict[str, Any]:
         """What asking has cost: logged, and as plain counts for the provenance record."""
         logger.info(
-            "%d requests: %d from the store, %d drawn, %d tokens in %.0f s (%.0f tokens/s)",
-            self.asked,
-            self.asked - self.drawn,
-            self.drawn,
+            "%d requests: %d from the store, %d generated, %d tokens in %.0f s (%.0f tokens/s)",
+            self.requested,
+            self.requested - self.generated,
+            self.generated,
             self.tokens,
             self.seconds,
             self.tokens / self.seconds if self.seconds else 0,
         )
         return {
-            "asked": self.asked,
-            "drawn": self.drawn,
+            "requested": self.requested,
+            "generated": self.generated,
             "completion_tokens": self.tokens,
             "seconds": round(self.seconds, 2),
             "parameters": self.parameters,
@@ -140,7 +140,7 @@ def sample(
     questions: Iterable[Question],
     exemplars: Sequence[Mapping[str, str]],
     spec: Mapping[str, Any],
-    asker: Asker,
+    model_sampler: CompletionSampler,
     *,
     sampler: str,
 ) -> tuple[list[Completion], dict[str, Any]]:
@@ -156,8 +156,8 @@ def sample(
     Source: Fine-tune-CoT, section 3.1: reasoning first, then (two-call prompts) the answer, greedily.
     """
     prompt = Prompt.model_validate(spec["prompt"])
-    rows, requests = requests_for(questions, exemplars, spec, asker.folder)
-    first = asker.ask(requests, spec["decoding"], prompt.stop, f"sample {sampler}")
+    rows, requests = requests_for(questions, exemplars, spec, model_sampler.folder)
+    first = model_sampler.complete(requests, spec["decoding"], prompt.stop, f"sample {sampler}")
     answers: list[Stored] | list[None] = [None] * len(rows)
     if prompt.answer_cue is not None:
         greedy = {**spec["decoding"], "temperature": 0.0, "max_new_tokens": spec["decoding"]["answer_tokens"]}
@@ -165,7 +165,7 @@ def sample(
             Request(asked.prompt + one.text + prompt.answer_cue, 0, asked.special_tokens)
             for asked, one in zip(requests, first, strict=True)
         ]
-        answers = asker.ask(cued, greedy, prompt.stop, f"answers of {sampler}")
+        answers = model_sampler.complete(cued, greedy, prompt.stop, f"answers of {sampler}")
     completions = [
         Completion(
             completion_id=one.key,

@@ -226,7 +226,7 @@ class FollowEpoch(TrainerCallback):
 
 
 class SaveNowAndThen(TrainerCallback):
-    """Asks for a checkpoint every so many seconds, and every so many steps if asked."""
+    """RequestCount for a checkpoint every so many seconds, and every so many steps if asked."""
 
     def __init__(self, seconds: float, steps: int | None) -> None:
         self.seconds, self.steps, self.last = seconds, steps, time.monotonic()

@@ -98,14 +98,14 @@ def _programs(completions: Sequence[Completion], gold: Mapping[str, str], answer
 
 def _graded(run: Any, right: bool, cut: bool) -> Graded:
     """The judgement on a program that was run."""
-    from distillery.programs.execution import Outcome as Ran
+    from distillery.programs.execution import RunOutcome
 
     told = run.traceback_line or run.label
-    if run.outcome == Ran.SYNTAX:
+    if run.outcome == RunOutcome.SYNTAX:
         return Graded(Outcome.TRUNCATED if cut else Outcome.UNPARSABLE, None, told)
-    if run.outcome == Ran.REJECTED:
+    if run.outcome == RunOutcome.REJECTED:
         return Graded(Outcome.REJECTED, None, run.label)
-    if run.outcome in (Ran.OK, Ran.WRONG_TYPE):
-        reason = f"returned {run.kind}" if run.outcome == Ran.OK else run.label
+    if run.outcome in (RunOutcome.OK, RunOutcome.WRONG_TYPE):
+        reason = f"returned {run.kind}" if run.outcome == RunOutcome.OK else run.label
         return Graded(Outcome.RIGHT if right else Outcome.WRONG, run.value, reason)
     return Graded(Outcome.RAISED, None, told)

@@ -16,7 +16,7 @@ import openai
 
 from distillery.errors import UserError
 from distillery.files import read_json
-from distillery.sampling.backends.base import Asked, Generated
+from distillery.sampling.backends.base import Generated, PendingRequest
 from distillery.sampling.logprobs import encode_choice
 from distillery.sampling.requests import Series
 
@@ -47,7 +47,7 @@ class ApiBackend:
             base_url=self._model["endpoint"], api_key=key, max_retries=retries, timeout=TIMEOUT_SECONDS
         )
 
-    def generate(self, asked: Sequence[Asked], series: Series) -> Iterator[Generated]:
+    def generate(self, requests: Sequence[PendingRequest], series: Series) -> Iterator[Generated]:
         """Ask all; when some fail for good, the rest is handed over first.
 
         Raises:
@@ -56,7 +56,7 @@ class ApiBackend:
         pool = ThreadPoolExecutor(int(os.environ.get("DISTILLERY_API_CONCURRENCY", "16")))
         failed: list[openai.OpenAIError] = []
         try:
-            waiting = [pool.submit(self._one, one, series) for one in asked]
+            waiting = [pool.submit(self._one, one, series) for one in requests]
             for done in as_completed(waiting):
                 try:
                     yield done.result()
@@ -73,13 +73,13 @@ class ApiBackend:
             pool.shutdown(wait=True, cancel_futures=True)
         if failed:
             raise UserError(
-                f"{len(failed)} of {len(asked)} requests failed for good; first: {failed[0]}",
+                f"{len(failed)} of {len(requests)} requests failed for good; first: {failed[0]}",
                 key=self._model["id"],
                 value=self._model["endpoint"],
                 remedy="Run again: what came back is in the store",
             )
 
-    def _one(self, one: Asked, series: Series) -> Generated:
+    def _one(self, one: PendingRequest, series: Series) -> Generated:
         if series.scored:
             raise UserError("endpoints are not asked for log-probabilities of texts", key=self._model["id"])
         given: dict[str, Any] = {

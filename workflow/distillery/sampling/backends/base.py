@@ -15,7 +15,7 @@ logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class PendingRequest:
     """A request on its way, with its key and seed."""
 
     key: str
@@ -37,7 +37,7 @@ class Generated:
 class Backend(Protocol):
     """A loaded model. `generate` yields each completion when it is done, in any order, one for each request."""
 
-    def generate(self, asked: Sequence[Asked], series: Series) -> Iterator[Generated]: ...
+    def generate(self, requests: Sequence[PendingRequest], series: Series) -> Iterator[Generated]: ...
 
 
 def backend_name(architecture: str) -> str:

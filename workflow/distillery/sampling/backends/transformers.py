@@ -23,7 +23,7 @@ from transformers import (
 )
 
 from distillery.models.tokenization import target_start
-from distillery.sampling.backends.base import Asked, Generated
+from distillery.sampling.backends.base import Generated, PendingRequest
 from distillery.sampling.logprobs import encode_choice, encode_scored, single_tokens, tail_of
 from distillery.sampling.requests import Series
 
@@ -40,39 +40,39 @@ class TransformersBackend:
             self._tokenizer.pad_token = self._tokenizer.eos_token
         self._model = loader.from_pretrained(folder, dtype="auto").to(self._device).eval()
 
-    def generate(self, asked: Sequence[Asked], series: Series) -> Iterator[Generated]:
+    def generate(self, requests: Sequence[PendingRequest], series: Series) -> Iterator[Generated]:
         size = int(os.environ.get("DISTILLERY_GENERATION_BATCH", "32"))
         answer = self._choices if series.choice else self._batch
-        begun = {one.key: len(self._begun(one)) for one in asked}
-        ordered = sorted(asked, key=lambda one: (begun[one.key], len(one.request.prompt), one.key))
+        begun = {one.key: len(self._begun(one)) for one in requests}
+        ordered = sorted(requests, key=lambda one: (begun[one.key], len(one.request.prompt), one.key))
         for _, group in groupby(ordered, key=lambda one: begun[one.key]):
             alike = list(group)
             for start in range(0, len(alike), size):
                 yield from answer(alike[start : start + size], series)
 
-    def _begun(self, asked: Asked) -> list[int]:
+    def _begun(self, pending_request: PendingRequest) -> list[int]:
         """Token ids that the decoder goes on after, as training had them; empty where the model starts it itself."""
-        if self._causal or not asked.request.written:
+        if self._causal or not pending_request.request.written:
             return []
-        tokenizer, written = self._tokenizer, asked.request.written
+        tokenizer, written = self._tokenizer, pending_request.request.written
         start = self._model.config.decoder_start_token_id
         return [start, *target_start(tokenizer), *tokenizer(written, add_special_tokens=False)["input_ids"]]
 
     @torch.inference_mode()
-    def _choices(self, asked: Sequence[Asked], series: Series) -> list[Generated]:
+    def _choices(self, requests: Sequence[PendingRequest], series: Series) -> list[Generated]:
         """Each choice is scored as the next token: no text is generated."""
         tokenizer = self._tokenizer
         tokens = single_tokens({text: tokenizer(text, add_special_tokens=False)["input_ids"] for text in series.choice})
-        special = asked[0].request.special_tokens
+        special = requests[0].request.special_tokens
         inputs = tokenizer(
-            [one.request.prompt for one in asked], padding=True, add_special_tokens=special, return_tensors="pt"
+            [one.request.prompt for one in requests], padding=True, add_special_tokens=special, return_tensors="pt"
         ).to(self._device)
         given = {name: tensor for name, tensor in inputs.items() if name in {"input_ids", "attention_mask"}}
         if self._causal:
             given["position_ids"] = (inputs["attention_mask"].cumsum(-1) - 1).clamp(min=0)
         else:
             start = self._model.config.decoder_start_token_id
-            given["decoder_input_ids"] = torch.full((len(asked), 1), start, device=self._device)
+            given["decoder_input_ids"] = torch.full((len(requests), 1), start, device=self._device)
         shares = self._model(**given).logits[:, -1].float().log_softmax(-1)
         return [
             Generated(
@@ -82,20 +82,20 @@ class TransformersBackend:
                 prompt_tokens=int(mask.sum()),
                 completion_tokens=1,
             )
-            for one, mask, row in zip(asked, inputs["attention_mask"], shares, strict=True)
+            for one, mask, row in zip(requests, inputs["attention_mask"], shares, strict=True)
         ]
 
     @torch.inference_mode()
-    def _batch(self, asked: Sequence[Asked], series: Series) -> list[Generated]:
-        special = asked[0].request.special_tokens
+    def _batch(self, requests: Sequence[PendingRequest], series: Series) -> list[Generated]:
+        special = requests[0].request.special_tokens
         inputs = self._tokenizer(
-            [one.request.prompt for one in asked], padding=True, add_special_tokens=special, return_tensors="pt"
+            [one.request.prompt for one in requests], padding=True, add_special_tokens=special, return_tensors="pt"
         ).to(self._device)
         given = {name: tensor for name, tensor in inputs.items() if name in {"input_ids", "attention_mask"}}
-        begun = [self._begun(one) for one in asked]
+        begun = [self._begun(one) for one in requests]
         if begun[0]:
             given["decoder_input_ids"] = torch.tensor(begun, device=self._device)
-        torch.manual_seed(asked[0].seed)
+        torch.manual_seed(requests[0].seed)
         sampled = series.temperature > 0
         how = {"temperature": series.temperature, "top_p": series.top_p, "top_k": series.top_k} if sampled else {}
         stopping = StoppingCriteriaList()
@@ -114,14 +114,19 @@ class TransformersBackend:
         output, logits = generated.sequences, generated.logits
         # Causal models repeat the prompt, decoders what they started from: at least a start token.
         skip = inputs["input_ids"].shape[1] if self._causal else max(1, len(begun[0]))
-        likely = _log_probabilities(logits, output[:, skip:]) if series.scored else [None] * len(asked)
+        likely = _log_probabilities(logits, output[:, skip:]) if series.scored else [None] * len(requests)
         return [
             self._completion(one, mask, tokens[skip:], series, each)
-            for one, mask, tokens, each in zip(asked, inputs["attention_mask"], output, likely, strict=True)
+            for one, mask, tokens, each in zip(requests, inputs["attention_mask"], output, likely, strict=True)
         ]
 
     def _completion(
-        self, asked: Asked, mask: torch.Tensor, tokens: torch.Tensor, series: Series, likely: torch.Tensor | None
+        self,
+        pending_request: PendingRequest,
+        mask: torch.Tensor,
+        tokens: torch.Tensor,
+        series: Series,
+        likely: torch.Tensor | None,
     ) -> Generated:
         ids = tokens.tolist()
         ends = {self._tokenizer.eos_token_id, self._tokenizer.pad_token_id}
@@ -135,7 +140,7 @@ class TransformersBackend:
             likelihood = float(likely[: len(written) + (length is not None)].sum())
             text = encode_scored(text, likelihood, tail_of(whole, text, series.stop))
         return Generated(
-            key=asked.key,
+            key=pending_request.key,
             text=text,
             finish_reason="stop" if stopped else "length",
             prompt_tokens=int(mask.sum()),

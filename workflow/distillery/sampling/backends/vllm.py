@@ -11,7 +11,7 @@ from typing import Any
 
 from distillery.errors import UserError
 from distillery.models.tokenization import encode_prompt
-from distillery.sampling.backends.base import Asked, Generated
+from distillery.sampling.backends.base import Generated, PendingRequest
 from distillery.sampling.logprobs import encode_choice, encode_scored, single_tokens, tail_of
 from distillery.sampling.requests import Series
 
@@ -34,7 +34,7 @@ class VllmBackend:
         self._engine: Any = None
         self._room = 0
 
-    def generate(self, asked: Sequence[Asked], series: Series) -> Iterator[Generated]:
+    def generate(self, requests: Sequence[PendingRequest], series: Series) -> Iterator[Generated]:
         from vllm import SamplingParams
         from vllm.sampling_params import RequestOutputKind, StructuredOutputsParams
 
@@ -51,10 +51,10 @@ class VllmBackend:
             }
         prompts = [
             encode_prompt(self._tokenizer, one.request.prompt, special_tokens=one.request.special_tokens)
-            for one in asked
+            for one in requests
         ]
         self._make_room(max(map(len, prompts)) + series.max_new_tokens)
-        for one, token_ids in zip(asked, prompts, strict=True):
+        for one, token_ids in zip(requests, prompts, strict=True):
             parameters = SamplingParams(
                 temperature=series.temperature,
                 top_p=series.top_p,

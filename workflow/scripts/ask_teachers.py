@@ -24,14 +24,16 @@ def main(
     from distillery.peer_review.ask import ask_teachers, counts_of
     from distillery.peer_review.records import Mistake
     from distillery.records import read_records, write_records
-    from distillery.sampling.sampler import Asker
+    from distillery.sampling.sampler import CompletionSampler
 
-    asker = Asker.of(manifest)
-    reasoned, remarks = ask_teachers(list(read_records(mistakes, Mistake)), read_json_lines(exemplars), teachers, asker)
+    model_sampler = CompletionSampler.of(manifest)
+    reasoned, remarks = ask_teachers(
+        list(read_records(mistakes, Mistake)), read_json_lines(exemplars), teachers, model_sampler
+    )
     write_records(rationales, reasoned)
     write_records(feedback, remarks)
     write_json(summary, {"rationales": counts_of(reasoned), "feedback": counts_of(remarks)})
-    return asker.report()
+    return model_sampler.report()
 
 
-run_script("consult", main, globals())
+run_script("ask_teachers", main, globals())
