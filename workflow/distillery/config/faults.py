@@ -9,6 +9,7 @@ from pydantic import BaseModel, TypeAdapter, ValidationError
 from distillery.config.source import Keys, Source
 from distillery.errors import UserError
 
+NO_SUCH_KEY = "no such key"
 UNTAGGED = "union_tag_not_found"
 ABSENT = {"missing", UNTAGGED}
 
@@ -33,7 +34,7 @@ def explained(kind: Any, error: ValidationError, source: Source) -> list[UserErr
             needed[path] = near
             absent.discard(candidates[near])
     if any(_near(path[-1], ["extends"]) for path in extra if len(path) == 1):
-        absent = set()  # what is missing stands in the recipe that was to be extended
+        faults = {path: faults[path] for path in extra}  # the rest stands in the recipe that was to be extended
     result = []
     for path, found in faults.items():
         if found[0]["type"] in ABSENT and path not in absent:
@@ -49,13 +50,13 @@ def _explain(kind: Any, path: Keys, found: Sequence[Any], source: Source, needed
     if fault["type"] == "extra_forbidden":
         near = needed or _near(path[-1], _known_keys(kind))
         hint = f"Did you mean `{near}`?" if near else "config/README.md lists every key"
-        return UserError("no such key", value=value, remedy=hint.rstrip("."), **source.where(*path))
+        return UserError(NO_SUCH_KEY, value=value, remedy=hint.rstrip("."), **source.where(*path))
     if fault["type"] in ABSENT:
         key = _needed_key(fault, path)
         near = _near(key[-1], value) if fault["type"] == UNTAGGED and isinstance(value, Mapping) else None
         if near is not None:
             where = source.where(*key[:-1], near)
-            return UserError("no such key", value=value[near], remedy=f"Did you mean `{key[-1]}`?", **where)
+            return UserError(NO_SUCH_KEY, value=value[near], remedy=f"Did you mean `{key[-1]}`?", **where)
         remedy = "config/README.md says what it means"
         return UserError("this key is needed and not given", remedy=remedy, **source.where(*key))
     if fault["type"] == "union_tag_invalid":
@@ -119,7 +120,8 @@ def without_repeats(errors: Iterable[UserError]) -> Iterator[UserError]:
     seen: set[tuple[Any, ...]] = set()
     for error in errors:
         key = error.key if error.line is None else (error.key or "").rpartition(".")[2]
-        mark = (str(error.file), error.line, key or error.problem, repr(error.value))
+        value = None if error.problem == NO_SUCH_KEY else repr(error.value)  # a sweep gives one key several values
+        mark = (str(error.file), error.line, key or error.problem, value)
         if mark not in seen:
             seen.add(mark)
             yield error

@@ -100,7 +100,7 @@ class SettingNames:
 
     def __init__(self, also: Iterable[str] = ()) -> None:
         known = set(setting_paths())
-        known.update(tuple(path.split(".")) for path in also if _pattern(tuple(path.split(".")), known) is None)
+        known.update(tuple(path.split(".")) for path in also if pattern_of(tuple(path.split(".")), known) is None)
         self._known = frozenset(known)
         self._ends: dict[Path, list[Path]] = {}
         for path in known:
@@ -116,7 +116,7 @@ class SettingNames:
         'teacher-degree'
         """
         keys = tuple(path.split("."))
-        pattern = _pattern(keys, self._known)
+        pattern = pattern_of(keys, self._known)
         if pattern is None:
             return path
         if pattern[:2] == ("rows", ANY) and len(keys) == 3:
@@ -149,7 +149,7 @@ class SettingNames:
         return ".".join([recipe, *shown, end])
 
 
-def _pattern(keys: Path, known: Iterable[Path]) -> Path | None:
+def pattern_of(keys: Path, known: Iterable[Path]) -> Path | None:
     """The path of the model that a path with names follows; keys of the model come before names."""
     fits = [
         path for path in known if len(path) == len(keys) and all(a in (ANY, b) for a, b in zip(path, keys, strict=True))

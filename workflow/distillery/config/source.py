@@ -17,6 +17,8 @@ from distillery.errors import UserError
 MAX_VALUES = 100_000
 """Values in one file, with aliases expanded. Nine lines of nested aliases can stand for a billion values."""
 
+PLAIN_TAGS = {"tag:yaml.org,2002:map", "tag:yaml.org,2002:seq"}
+
 
 @dataclass(frozen=True)
 class Place:
@@ -160,6 +162,8 @@ class _Builder:
         self._count += 1
         if self._count > MAX_VALUES:
             raise _Fault(f"its aliases stand for more than {MAX_VALUES} values", node, "Write fewer nested aliases")
+        if not isinstance(node, yaml.ScalarNode) and node.tag not in PLAIN_TAGS:
+            raise _Fault(f"the tag {node.tag} is not allowed here", node, "Remove it")
         if id(node) in self._open:
             raise _Fault("an alias inside the value that it stands for", node, "Write the inner value out")
         self._open.add(id(node))

@@ -49,7 +49,7 @@ def carried_out(
     for setup_name in parts["setups"]:
         setup, known = raw["setups"][setup_name], found.setdefault(setup_name, {})
         for name in parts["recipes"]:
-            source = in_setup(raw["recipes"][name], setup, name, [], name)
+            source = in_setup(raw["recipes"][name], setup, [], name, errors)
             made = validate(source, errors)
             if made is not None:
                 known[name] = Variant(made, source)
@@ -58,13 +58,14 @@ def carried_out(
             if name in known:
                 continue
             layers = setting_layers(one.arm, settings)
-            source = in_setup(raw["recipes"][one.base], setup, one.base, layers, name)
+            faults = errors if setup_name in one.setups else []
+            source = in_setup(raw["recipes"][one.base], setup, layers, name, faults)
             before = round_before(source.content, settings)
             if before is not None:
                 earlier = names.variant(one.base, before)
                 todo.append((earlier, one, before))
                 source = Source(source.file, set_path(source.content, "pairs.after", earlier), source.places)
-            made = validate(source, errors if setup_name in one.setups else [])
+            made = validate(source, faults)
             if made is not None:
                 known[name] = Variant(made, source)
     return found

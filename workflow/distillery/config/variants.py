@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from distillery.config.experiment import Arm
-from distillery.config.setting_names import SettingNames, flattened
+from distillery.config.setting_names import ANY, SettingNames, flattened, pattern_of, setting_paths
 from distillery.config.source import Place, Source
 from distillery.errors import UserError
 
@@ -28,9 +28,26 @@ def merged(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
     return result
 
 
-def laid_over(base: Source, over: Source) -> Source:
-    """One section merged over another; the place of a key is where it was last set."""
+def laid_over(base: Source, over: Source, errors: list[UserError]) -> Source:
+    """One section merged over another; the place of a key is where it was last set.
+
+    A key that is removed and not there is a fault, unless it is an optional key of a recipe, which may be set or not.
+    """
+    for path in _removed(base.content, over.content, ()):
+        if pattern_of(path, setting_paths()) in (None, ("rows", ANY)):
+            where = over.where(*path)
+            errors.append(UserError("there is no such key to remove", remedy="Correct or drop it", **where))
     return Source(base.file, merged(base.content, over.content), {**base.places, **over.places})
+
+
+def _removed(base: Any, over: Mapping[str, Any], above: tuple[str, ...]) -> Iterator[tuple[str, ...]]:
+    """Paths that `over` removes and `base` does not have."""
+    for key, value in over.items():
+        inner = base.get(key) if isinstance(base, Mapping) else None
+        if value is None and inner is None and not (isinstance(base, Mapping) and key in base):
+            yield (*above, key)
+        elif isinstance(value, Mapping):
+            yield from _removed(inner, value, (*above, key))
 
 
 def extended_recipes(recipes: Mapping[str, Source], errors: list[UserError]) -> dict[str, Source]:
@@ -73,7 +90,7 @@ def _extended(
     if base is not None and _loss(source) not in (None, _loss(base)):
         # Another loss has other settings: nothing of the old ones is kept.
         base = Source(base.file, {**base.content, "objective": {}}, base.places)
-    found[name] = None if base is None else laid_over(base, source)
+    found[name] = None if base is None else laid_over(base, source, errors)
     return found[name]
 
 
@@ -130,15 +147,16 @@ def setting_layers(arm: Source, settings: Mapping[str, Any]) -> list[Source]:
     return layers
 
 
-def in_setup(recipe: Source, setup: Source, plain_name: str, layers: list[Source], name: str) -> Source:
+def in_setup(recipe: Source, setup: Source, layers: list[Source], name: str, errors: list[UserError]) -> Source:
     """Raw content of a recipe as it is carried out in a setup, with an arm's settings, under the variant's name."""
+    plain_name = recipe.content["recipe"]
     result = recipe
     train = setup.inside("train")
     if train.content and result.content.get("train") is not None:
-        result = laid_over(result, train.under("train"))
+        result = laid_over(result, train.under("train"), errors)
     for layer in (setup.inside("recipes", plain_name), *layers):
         if layer.content:
-            result = laid_over(result, layer)
+            result = laid_over(result, layer, errors)
     return Source(result.file, {**result.content, "recipe": name}, result.places)
 
 
@@ -176,4 +194,5 @@ def apply_overrides(raw: dict[str, dict[str, Source]], settings: Source, errors:
         inner = rest[len(name) + 1 :]
         keys = tuple(inner.split("."))
         places = {keys[:length]: place for length in range(1, len(keys) + 1)}
-        raw[section][name] = laid_over(raw[section][name], Source(place.file, _nested(inner, value), places))
+        layer = Source(place.file, _nested(inner, value), places)
+        raw[section][name] = laid_over(raw[section][name], layer, errors if section == "recipes" else [])
