@@ -10,6 +10,7 @@ from distillery.config.model import ApiModel, PrunedModel
 from distillery.config.names import named
 from distillery.config.recipe import Recipe
 from distillery.config.task import FileSource, GeneratorSource, ReasoningGymSource
+from distillery.config.template_checks import check_templates
 from distillery.errors import UserError
 
 if TYPE_CHECKING:
@@ -21,7 +22,17 @@ DATA_FILES = (".json", ".jsonl", ".csv", ".parquet")
 
 def check_workspace(workspace: "Workspace") -> list[UserError]:
     """Every fault in how the files fit together; empty when they do."""
-    checks = (_settings, _tasks, _models, _samplers, check_committee, _recipes, _setups, check_experiments)
+    checks = (
+        _settings,
+        _tasks,
+        _models,
+        _samplers,
+        check_committee,
+        _recipes,
+        _setups,
+        check_templates,
+        check_experiments,
+    )
     return [error for check in checks for error in check(workspace)]
 
 

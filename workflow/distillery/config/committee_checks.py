@@ -135,6 +135,7 @@ def check_pairs_cell(workspace: "Workspace", setup: str, recipe: Recipe, task: s
     if (
         pairs.reviewed
         and review.gate == "right"
+        and review.grader in workspace.graders_of(task)
         and (pairs.accept.gate, pairs.accept.grader) != ("right", review.grader)
     ):
         yield UserError(

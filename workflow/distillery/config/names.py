@@ -5,11 +5,14 @@ from typing import TYPE_CHECKING, Any
 
 from distillery.errors import UserError
 
+Where = Mapping[str, Any]
+"""File, line and key of a setting, as arguments of a UserError."""
+
 if TYPE_CHECKING:
     from distillery.config.workspace import Workspace
 
 
-def named(workspace: "Workspace", section: str, name: str | None, where: Mapping[str, Any]) -> Iterator[UserError]:
+def named(workspace: "Workspace", section: str, name: str | None, where: Where) -> Iterator[UserError]:
     """The fault of a name that no file declares; nothing for a name that is declared, or for None.
 
     Args:
