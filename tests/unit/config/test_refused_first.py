@@ -266,7 +266,7 @@ def test_check_names_what_is_not_runnable_here_and_why(config, monkeypatch, tmp_
     done = CliRunner().invoke(app, ["check"])
     assert done.exit_code == 0
     said = done.output.partition("not runnable here: mapd_svamp_replay\n")[2].splitlines()
-    assert "data/svamp/svamp.json" in said[0] and "config/tasks/svamp_released.yaml:9: source.files.all" in said[0]
+    assert "data/svamp/svamp.json" in said[0] and "config/tasks/svamp_released.yaml:11: source.files.all" in said[0]
     assert "data/mapd" in said[1]
     assert "not runnable here: miniature" not in done.output
 
