@@ -79,7 +79,7 @@ def check(config: Path, file: Path, start: int, end: int, new: str, line: int) -
     )
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.sampled_from(LEAVES), st.randoms())
 def test_a_misspelt_key_gives_one_message_with_its_file_and_line(shared_config, leaf, draw):
     file, number = leaf
@@ -88,7 +88,7 @@ def test_a_misspelt_key_gives_one_message_with_its_file_and_line(shared_config, 
     check(shared_config, file, key.start_mark.index, key.end_mark.index, wrong, key.start_mark.line + 1)
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.sampled_from([leaf for leaf in LEAVES if in_one_line(leaf)]))
 def test_a_value_of_a_wrong_type_gives_one_message_with_its_file_and_line(shared_config, leaf):
     file, number = leaf
@@ -115,6 +115,14 @@ def test_a_fault_of_a_merged_recipe_is_where_the_key_was_last_set(config):
     (error,) = refused(config)
     assert (error.file, error.line) == (str(path), len(path.read_text().splitlines()) - 1)
     assert error.key.endswith("set.train.epochs") and error.value == "many"
+
+
+@pytest.mark.parametrize("removed", ["rows: {menttor: null}", "train: {epocs: null}"])
+def test_a_key_that_is_removed_and_not_there_is_refused(config, removed):
+    path = config / "recipes/mentor-kd-without-augmentation.yaml"
+    path.write_text(f"recipe: {path.stem}\nextends: mentor-kd\n{removed}\n")
+    (error,) = refused(config)
+    assert (error.file, error.line) == (str(path), 3) and "remove" in error.problem
 
 
 def test_a_fault_in_a_setting_of_the_command_line_names_no_line_of_a_file(config):

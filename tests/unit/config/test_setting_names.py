@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from pydantic import TypeAdapter
 
 from distillery.config.base import VariantName
-from distillery.config.setting_names import SettingNames, flattened, setting_paths
+from distillery.config.setting_names import SettingNames, flattened, setting_paths, written
 
 NAMES = SettingNames()
 LONGEST = 130
@@ -42,6 +42,10 @@ PAIRS = st.one_of(
     st.tuples(SETTINGS, SETTINGS),
     st.tuples(st.sampled_from(PATHS), st.sampled_from(PATHS), VALUES).map(lambda t: ({t[0]: t[2]}, {t[1]: t[2]})),
     st.tuples(st.sampled_from(PATHS), VALUES, VALUES).map(lambda t: ({t[0]: t[1]}, {t[0]: t[2]})),
+    # A value, and a text that looks like it or like its name.
+    st.tuples(st.sampled_from(PATHS), VALUES, st.sampled_from([str, json.dumps, written])).map(
+        lambda t: ({t[0]: t[1]}, {t[0]: t[2](t[1])})
+    ),
 )
 
 
@@ -59,11 +63,19 @@ def nested(changed: dict, order: random.Random) -> dict:
     return found
 
 
-@settings(max_examples=1500, deadline=None)
+@settings(max_examples=1000, deadline=None)
 @given(PAIRS)
 def test_two_settings_have_one_name_if_and_only_if_they_are_equal(pair):
     texts = [json.dumps(changed, sort_keys=True) for changed in pair]  # 1, 1.0 and true are equal in Python
     assert (NAMES.variant("mapd", pair[0]) == NAMES.variant("mapd", pair[1])) == (texts[0] == texts[1])
+
+
+@pytest.mark.parametrize("text", ["x.lora", "x.steps", "1.lora", "x=1.lora", "x.objective"])
+def test_a_text_does_not_run_into_the_setting_behind_it(text):
+    label = f"{text.rpartition('.')[2]}.alpha"
+    one = NAMES.variant("mapd", {"a": text, "alpha": 1})
+    two = NAMES.variant("mapd", {"a": text.rpartition(".")[0], label: 1})
+    assert one != two
 
 
 @settings(max_examples=300, deadline=None)
