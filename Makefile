@@ -63,7 +63,7 @@ format: environment ## Format Python and Snakemake files in place
 
 .PHONY: schemas
 schemas: environment ## Write workflow/schemas anew from the settings models
-	$(BIN)/python -m distillery.config.schemas
+	$(BIN)/python -m distillery.cli schemas
 
 .PHONY: conda
 conda: environment ## Write the conda files of envs/ anew from pyproject.toml and the lock

@@ -8,13 +8,15 @@ import pytest
 from distillery.config.prompt import Prompt
 from distillery.config.recipe import Rows
 from distillery.programs.self_refinement import NO_PROGRAM, refine
-from distillery.programs.step_scorers import FAILED, NoScorer, Runs, Similarity, so_far
+from distillery.programs.step_scorers import NoScorer, Runs, Similarity
+from distillery.programs.step_scorers.execution import FAILED, so_far
 from distillery.programs.step_search import search
 from distillery.records import Completion, Outcome, Question, Verdict
 from distillery.sampling.logprobs import encode_scored, tail_of
 from distillery.sampling.store import Stored
 from distillery.tasks.prompts import REPAIR_FIELDS, Renderer
-from distillery.training.compose import Sampled, compose
+from distillery.training.compose import compose
+from distillery.training.sources.common import Sampled
 from distillery.verification.judge import Reading, judge
 
 READING = Reading(form="program", answer="number")

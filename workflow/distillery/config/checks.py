@@ -4,9 +4,10 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from distillery.config.committee_checks import check_committee, check_pairs, check_pairs_cell
+from distillery.config.extensions import refusal
 from distillery.config.model import ApiModel, PrunedModel
 from distillery.config.names import named
-from distillery.config.recipe import Recipe
+from distillery.config.recipe import Recipe, Rows
 from distillery.config.setup import Setup
 from distillery.errors import UserError
 
@@ -143,7 +144,7 @@ def _mentor(workspace: "Workspace", recipe: Recipe, trained_by: Recipe | None, f
             remedy="Write `model: trained`",
         )
     for source, rows in (recipe.rows or {}).items():
-        if rows.source == "mentor" and sampler is not None:
+        if workspace.registry.row_sources[rows.source].sampler == "mentor" and sampler is not None:
             yield from _degree(sampler.sampler, sampler.samples, rows.degree, file, source)
 
 
@@ -219,7 +220,7 @@ def _cell(
     """What one cell asks of its setup: a teacher with enough samples, a mentor that shares the student's vocabulary."""
     setup, recipe = workspace.setups[setup_name], workspace.variants[setup_name][recipe_name]
     for source, rows in (recipe.rows or {}).items():
-        if rows.source not in ("teacher", "programs"):
+        if workspace.registry.row_sources[rows.source].sampler in (None, "mentor"):
             continue
         try:
             named = workspace.teacher(rows.source, setup_name)
@@ -246,18 +247,41 @@ def _cell(
                 key="exemplars",
                 remedy="Give the task more exemplars, or the prompt fewer",
             )
-    if recipe.mentor is not None and recipe.objective.loss == "mentor-kd":
+    if recipe.trained:
+        yield from _trainer(workspace, recipe, model, file)
+    soft_labels = "mentor" in recipe.objective.needs
+    if soft_labels or "mentor" in {workspace.registry.row_sources[rows.source].sampler for rows in _rows(recipe)}:
         try:
             mentor = workspace.mentor_model(recipe_name, setup_name, model)
         except UserError as error:
             yield error
             return
-        yield from _family(workspace, mentor, model, recipe_name, file)
+        trained_by = workspace.variants[setup_name].get(recipe.mentor.trained_by) if recipe.mentor else None
+        if trained_by is not None and mentor in workspace.models:
+            yield from _trainer(workspace, trained_by, mentor, file)
+        if soft_labels:
+            yield from _family(workspace, mentor, model, recipe_name, file)
+
+
+def _trainer(workspace: "Workspace", recipe: Recipe, model: str, file: str) -> Iterator[UserError]:
+    """Whether a trainer of the student's architecture can carry out the objective."""
+    architecture, trainers = workspace.models[model].architecture, workspace.registry.trainers
+    problem = refusal(recipe.objective, architecture, trainers) if architecture in trainers else None
+    if problem is not None:
+        yield UserError(
+            problem,
+            file=file,
+            key=f"student {model} of {recipe.recipe}",
+            value=architecture,
+            remedy="Take a student of another architecture, or another objective",
+        )
 
 
 def _form(workspace: "Workspace", source: str, asked: str, recipe: Recipe, file: str) -> Iterator[UserError]:
     """Programs teach programs, texts teach texts."""
-    wanted = "program" if source == "programs" else "text"
+    wanted = workspace.registry.row_sources[source].form
+    if wanted is None:
+        return
     for prompt in (workspace.prompts.get(asked), workspace.prompts.get(recipe.predict.prompt)):
         if prompt is not None and prompt.form != wanted:
             yield UserError(
@@ -269,12 +293,15 @@ def _form(workspace: "Workspace", source: str, asked: str, recipe: Recipe, file:
             )
 
 
+def _rows(recipe: Recipe) -> list[Rows]:
+    return list((recipe.rows or {}).values())
+
+
 def _prompts_of(workspace: "Workspace", recipe: Recipe, setup: Setup) -> Iterator[str]:
     if recipe.predict.prompt in workspace.prompts:
         yield recipe.predict.prompt
-    sources = {rows.source for rows in (recipe.rows or {}).values()}
-    teachers = [setup.teacher] * ("teacher" in sources) + [setup.program_teacher] * ("programs" in sources)
-    for teacher in teachers:
+    keys = {workspace.registry.row_sources[rows.source].sampler for rows in _rows(recipe)}
+    for teacher in (getattr(setup, key) for key in ("teacher", "program_teacher") if key in keys):
         sampler = workspace.samplers.get(teacher or "")
         if sampler is not None and sampler.prompt in workspace.prompts:
             yield sampler.prompt

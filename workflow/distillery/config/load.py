@@ -13,6 +13,7 @@ from distillery.config.base import NAME_PATTERN, Name
 from distillery.config.checks import check_workspace
 from distillery.config.committee import Committee
 from distillery.config.experiment import Experiment
+from distillery.config.extensions import Registry, json_schema
 from distillery.config.model import Model
 from distillery.config.prompt import Prompt
 from distillery.config.recipe import Recipe
@@ -56,7 +57,11 @@ class Source:
 
 
 def load_workspace(
-    settings: Mapping[str, Any], root: Path = Path("config"), settings_file: str = "config"
+    settings: Mapping[str, Any],
+    root: Path = Path("config"),
+    settings_file: str = "config",
+    *,
+    registry: Registry,
 ) -> Workspace:
     """Read every file under `root`, apply `overrides`, validate and cross-check.
 
@@ -64,12 +69,13 @@ def load_workspace(
         settings: The run's settings as Snakemake merged them (`config.yaml`, `--configfile`, `--config`).
         root: Folder that holds `models.yaml`, `setups.yaml`, `tasks/`, ...
         settings_file: How messages about `settings` name their origin.
+        registry: The extensions that settings may name; `distillery.registry.load_workspace` gives all that there are.
 
     Raises:
         UserErrors: All faults that were found, each with file, key, value and remedy.
     """
     errors: list[UserError] = []
-    run = _validate(Settings, dict(settings), settings_file, errors)
+    run = _validate(Settings, dict(settings), settings_file, errors, registry)
     raw = _read_all(Path(root), errors)
     if errors or run is None:
         raise UserErrors(errors)
@@ -79,13 +85,13 @@ def load_workspace(
     }
     parts: dict[str, dict[str, Any]] = {}
     for section, kind in [*((folder, model) for folder, (_, model) in FOLDERS.items()), ("setups", Setup)]:
-        parts[section] = _validate_all(kind, raw[section], errors)
-    parts["models"] = _validate_all(TypeAdapter(Model), raw["models"], errors)
+        parts[section] = _validate_all(kind, raw[section], errors, registry)
+    parts["models"] = _validate_all(TypeAdapter(Model), raw["models"], errors, registry)
     if errors:
         raise UserErrors(errors)
     files = {section: {name: source.file for name, source in raw[section].items()} for section in raw}
-    variants = _variants(raw, parts, files, errors)
-    workspace = Workspace(settings=run, files=files, variants=variants, **parts)
+    variants = _variants(raw, parts, files, errors, registry)
+    workspace = Workspace(settings=run, files=files, variants=variants, registry=registry, **parts)
     if not errors:
         errors.extend(check_workspace(workspace))
     if errors:
@@ -93,7 +99,9 @@ def load_workspace(
     return workspace
 
 
-def _variants(raw: dict, parts: dict, files: dict, errors: list[UserError]) -> dict[str, dict[str, Recipe]]:
+def _variants(
+    raw: dict, parts: dict, files: dict, errors: list[UserError], registry: Registry
+) -> dict[str, dict[str, Recipe]]:
     """Every recipe and every swept variant of it, as each setup carries it out: setup -> name -> recipe."""
     wanted: dict[str, tuple[str, dict[str, Any], str]] = {
         name: (name, {}, files["recipes"][name]) for name in parts["recipes"]
@@ -126,7 +134,7 @@ def _variants(raw: dict, parts: dict, files: dict, errors: list[UserError]) -> d
             if before is not None:
                 todo.append((variant_name(recipe, before), (recipe, before, file)))
                 content = set_path(content, "pairs.after", variant_name(recipe, before))
-            made = _validate(Recipe, content, file, errors, prefix=f"{variant} in setup {setup_name}")
+            made = _validate(Recipe, content, file, errors, registry, prefix=f"{variant} in setup {setup_name}")
             if made is not None:
                 found[setup_name][variant] = made
     return found
@@ -197,12 +205,11 @@ class _StrictLoader(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
 
-def _validate_all(kind: Any, sources: dict[str, Source], errors: list[UserError]) -> dict[str, Any]:
+def _validate_all(kind: Any, sources: dict[str, Source], errors: list[UserError], registry: Registry) -> dict[str, Any]:
     found = {}
     for name, source in sources.items():
-        value = _validate(
-            kind, source.content, source.file, errors, prefix=name if kind is Setup or not _is_model(kind) else ""
-        )
+        prefix = name if kind is Setup or not _is_model(kind) else ""
+        value = _validate(kind, source.content, source.file, errors, registry, prefix=prefix)
         if value is not None:
             found[name] = value
     return found
@@ -212,25 +219,27 @@ def _is_model(kind: Any) -> bool:
     return isinstance(kind, type) and issubclass(kind, BaseModel)
 
 
-def _validate(kind: Any, content: dict, file: str, errors: list[UserError], prefix: str = "") -> Any | None:
+def _validate(
+    kind: Any, content: dict, file: str, errors: list[UserError], registry: Registry, prefix: str = ""
+) -> Any | None:
     """Validate one section; append one error per fault, each naming its key and value."""
-    check: Callable[[dict], Any] = kind.model_validate if _is_model(kind) else kind.validate_python
+    check: Callable[..., Any] = kind.model_validate if _is_model(kind) else kind.validate_python
     try:
-        return check(content)
+        return check(content, context=registry)
     except ValidationError as error:
         for fault in error.errors():
             where = [
                 str(part) for part in fault["loc"] if part not in {"hub", "local", "wheel", "pruned", "random", "api"}
             ]
             key = ".".join(([prefix] if prefix else []) + where)
-            errors.append(_explain(kind, fault, file, key))
+            errors.append(_explain(kind, fault, file, key, registry))
     return None
 
 
-def _explain(kind: Any, fault: Any, file: str, key: str) -> UserError:
+def _explain(kind: Any, fault: Any, file: str, key: str, registry: Registry) -> UserError:
     value = fault["input"]
     if fault["type"] == "extra_forbidden":
-        near = difflib.get_close_matches(str(fault["loc"][-1]), _known_keys(kind), n=1)
+        near = difflib.get_close_matches(str(fault["loc"][-1]), _known_keys(kind, registry), n=1)
         hint = f"Did you mean `{near[0]}`?" if near else "config/README.md lists every key"
         return UserError("no such key", file=file, key=key, value=value, remedy=hint.rstrip("."))
     if fault["type"] == "missing":
@@ -242,9 +251,9 @@ def _explain(kind: Any, fault: Any, file: str, key: str) -> UserError:
     return UserError(message[:1].lower() + message[1:], file=file, key=key or None, value=shown)
 
 
-def _known_keys(kind: Any) -> list[str]:
+def _known_keys(kind: Any, registry: Registry) -> list[str]:
     """Every key of a section and of the sections inside it, for spelling hints."""
-    schema = kind.model_json_schema() if _is_model(kind) else kind.json_schema()
+    schema = json_schema(kind, registry) if _is_model(kind) else kind.json_schema()
     keys: list[str] = []
     for part in [schema, *schema.get("$defs", {}).values()]:
         keys.extend(part.get("properties", {}))

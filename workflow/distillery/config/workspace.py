@@ -6,6 +6,7 @@ from typing import Any
 
 from distillery.config.committee import Committee
 from distillery.config.experiment import Experiment, Published
+from distillery.config.extensions import Registry
 from distillery.config.model import ApiModel, Model, PrunedModel
 from distillery.config.prompt import Prompt
 from distillery.config.recipe import Recipe
@@ -49,6 +50,7 @@ class Workspace:
     experiments: Mapping[str, Experiment]
     variants: Mapping[str, Mapping[str, Recipe]]
     files: Mapping[str, Mapping[str, str]]
+    registry: Registry
 
     def find(self, section: str, name: str) -> Any:
         """A declared thing by name; an unknown name is a UserError that lists the known ones."""
@@ -87,10 +89,10 @@ class Workspace:
         return entry.parent if isinstance(entry, PrunedModel) else None
 
     def teacher(self, source: str, setup: str) -> str:
-        """Sampler behind rows `from: teacher` or `from: programs`."""
+        """Sampler behind rows `from: <source>`, of a source whose sampler the setup names (`teacher`, `programs`)."""
         entry = self.find("setups", setup)
-        key = {"teacher": "teacher", "programs": "program_teacher"}[source]
-        named = getattr(entry, key)
+        key = self.registry.row_sources[source].sampler
+        named = getattr(entry, str(key))
         if named is None:
             raise UserError(
                 f"rows from {source} need a sampler and the setup names none",

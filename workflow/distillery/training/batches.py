@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.utils.data import Sampler
 
 from distillery.models.tokenization import Example
-from distillery.training.objectives import IGNORE
+from distillery.training.losses import IGNORE
 
 WINDOW = 16
 """Most batches that are sorted by length together. Small sets have at least four windows, else every epoch would

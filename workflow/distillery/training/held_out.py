@@ -16,7 +16,7 @@ from distillery.hashing import draw_key
 from distillery.models.tokenization import Example
 from distillery.records import TrainingRow
 from distillery.training.batches import CausalCollator, Seq2SeqCollator, tokens
-from distillery.training.objectives import IGNORE, cross_entropy_loss
+from distillery.training.losses import IGNORE, cross_entropy_loss
 from distillery.training.trainers import ObjectiveMixin
 
 HELD_OUT_LOSS = "held_out_loss"
