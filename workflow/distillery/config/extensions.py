@@ -49,7 +49,7 @@ class Objective(Section):
         return ()
 
     def compute(self, batch: Any) -> Any:
-        """The loss of a micro-batch (`distillery.training.objectives.Batch`), a scalar tensor."""
+        """The loss of a micro-batch (`distillery.training.objectives.batch.Batch`), a scalar tensor."""
         raise NotImplementedError
 
 

@@ -22,7 +22,7 @@ from distillery.config.extensions import Objective
 from distillery.training.batches import EpochOrder
 from distillery.training.checkpoints import seal, writing_folder
 from distillery.training.losses import IGNORE
-from distillery.training.objectives import Batch
+from distillery.training.objectives.batch import Batch
 
 if TYPE_CHECKING:
     from transformers import Trainer as _Trainer

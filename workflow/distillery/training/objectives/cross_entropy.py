@@ -7,7 +7,7 @@ from distillery.config.extensions import Objective
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from distillery.training.objectives import Batch
+    from distillery.training.objectives.batch import Batch
 
 
 class CrossEntropy(Objective):

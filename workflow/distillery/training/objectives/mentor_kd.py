@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from distillery.training.losses import Divergence
-    from distillery.training.objectives import Batch
+    from distillery.training.objectives.batch import Batch
 
 
 class MentorKD(Objective):

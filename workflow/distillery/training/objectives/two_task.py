@@ -9,7 +9,7 @@ from distillery.config.extensions import Objective
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from distillery.training.objectives import Batch
+    from distillery.training.objectives.batch import Batch
 
 
 class TwoTask(Objective):
