@@ -17,7 +17,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
-from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler, TypeAdapter, ValidationInfo
+from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler, TypeAdapter, ValidationError, ValidationInfo
 from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
 from distillery.config.base import Section
@@ -105,7 +105,7 @@ class Known:
     def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
         def known(value: str, info: ValidationInfo) -> str:
             if info.context is not None and value not in getattr(info.context, self.kind):
-                raise _unknown(self.kind, getattr(info.context, self.kind))
+                raise _unknown(self.kind.removesuffix("s"), getattr(info.context, self.kind))
             return value
 
         return core_schema.with_info_after_validator_function(known, handler(source))
@@ -126,7 +126,10 @@ class KnownObjective:
             if not isinstance(value, Mapping):
                 raise PydanticCustomError("objective", "an objective is a mapping of keys, with `loss` among them")
             if value.get("loss") not in info.context.objectives:
-                raise _unknown("loss", info.context.objectives)
+                fault = _unknown("loss", info.context.objectives)
+                raise ValidationError.from_exception_data(
+                    "objective", [{"type": fault, "loc": ("loss",), "input": value.get("loss")}]
+                )
             return info.context.objectives[value["loss"]].model_validate(value)
 
         return core_schema.with_info_wrap_validator_function(validated, handler(source))
@@ -135,10 +138,8 @@ class KnownObjective:
         return {KNOWN: "objectives"}
 
 
-def _unknown(kind: str, known: Mapping[str, Any]) -> PydanticCustomError:
-    return PydanticCustomError(
-        "unknown_extension", f"no such {kind.replace('_', ' ').removesuffix('s')}; known: {', '.join(known)}"
-    )
+def _unknown(what: str, known: Mapping[str, Any]) -> PydanticCustomError:
+    return PydanticCustomError("unknown_extension", f"no such {what.replace('_', ' ')}; known: {', '.join(known)}")
 
 
 def json_schema(kind: Any, registry: Registry) -> dict[str, Any]:
