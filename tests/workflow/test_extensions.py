@@ -300,6 +300,25 @@ def test_recipes_with_equal_rows_base_and_settings_are_one_training(project):
     assert len(re.findall(r"^train restored", told, re.MULTILINE)) == 1
 
 
+@pytest.mark.e2e
+def test_recipes_that_differ_in_name_alone_have_equal_jobs_of_training(project):
+    """`fine-tune-cot` reads the first rationale of each question; so does `fine-tune-cot-diverse` with `degree: 1`."""
+    first = {"recipe": "fine-tune-cot-diverse", "set": {"rows.teacher.degree": 1}}
+    project.change_yaml(
+        "config/experiments/tiny.yaml", lambda file: file.update(arms=[{"recipe": "fine-tune-cot"}, first])
+    )
+    code = """
+    import json
+    from distillery.planning.snakemake_graph import read_graph
+    jobs = [node.job for node in read_graph([], ()) if node.job.stage == "train"]
+    recipes = [str(job.outputs["folder"]).split("/")[4] for job in jobs]
+    print(json.dumps([recipes, [dict(job.params) for job in jobs]]))
+    """
+    recipes, (one, other) = json.loads(python(project, code).stdout.splitlines()[-1])
+    assert len(set(recipes)) == 2
+    assert one == other and "recipe" not in one
+
+
 # A stage
 
 

@@ -15,9 +15,9 @@ ErrorClass = Literal["name_error", "unbound_local_error", "syntax_error", "opera
 class Rows(Section):
     """One source of training rows.
 
-    `from: teacher`, `from: mentor` and `from: programs` (the teacher that writes programs) take completions of whom the
-    setup names; `from: gold` takes the questions themselves. The first `degree` completions of each question are looked
-    at, then filtered, then capped.
+    `from: teacher`, `from: mentor` and `from: programs` (the teacher that writes programs) take completions of the
+    sampler that the setup names; `from: gold` takes the questions themselves. The first `degree` completions of each
+    question are read, then filtered, then capped.
     """
 
     source: Annotated[str, Known("row_sources")] = Field(alias="from")
@@ -26,11 +26,9 @@ class Rows(Section):
     truncated: Literal["drop", "keep"] = Field(
         "drop", description="Rationales cut off at the token limit; the papers keep them where the answer is right."
     )
-    degree: int | None = Field(
-        None, ge=1, description="Completions looked at per question; none: all that are sampled."
-    )
-    per_question: int | None = Field(None, ge=1, description="At most so many kept rows per question.")
-    share: float = Field(1.0, gt=0, le=1, description="Share of the questions used, drawn by seed.")
+    degree: int | None = Field(None, ge=1, description="Completions read per question; none: all that are sampled.")
+    per_question: int | None = Field(None, ge=1, description="At most this many kept rows per question.")
+    share: float = Field(1.0, gt=0, le=1, description="Share of the questions used, chosen by seed.")
     unique: bool = Field(False, description="Equal rationales of a question are kept once; programs by syntax tree.")
     inject: list[ErrorClass] = Field(
         [], description="Rows that teach repair: each kept program, with an error of one of these classes put in."
@@ -63,7 +61,7 @@ class Lora(Section):
 
 
 class Train(Section):
-    """How weights are fitted. The batch size is the global one; how devices share it is the machine's affair."""
+    """How weights are fitted. The batch size is the global one; the machine decides how devices share it."""
 
     epochs: int = Field(20, ge=1)
     batch_size: int = Field(8, ge=1, description="Rows of an update; of an objective on pairs, its pairs.")
@@ -87,7 +85,7 @@ class Train(Section):
 class Refine(Section):
     """Self-refinement: a program that fails visibly goes back to the model with its error. Source: PaD, section 3.3."""
 
-    prompt: Name = Field(description="RequestCount for the repair: sees `question`, `program` and `feedback`.")
+    prompt: Name = Field(description="Prompt of the repair: sees `question`, `program` and `feedback`.")
     rounds: int = Field(3, ge=1, le=8)
 
 
@@ -116,7 +114,7 @@ class Predict(Section):
 
 
 class Recipe(Section):
-    """A method. A recipe without rows is a prompting baseline: the base model answers as it is."""
+    """A method. A recipe without rows is a prompting baseline: the base model answers."""
 
     recipe: VariantName
     extends: Name | None = Field(None, description="Start from another recipe; sections given here are merged over it.")
@@ -136,7 +134,7 @@ class Recipe(Section):
 
     @property
     def trained(self) -> bool:
-        """Whether a model is trained; a prompting baseline answers as it is."""
+        """Whether a model is trained; of a prompting baseline the base model answers."""
         return self.train is not None
 
     @model_validator(mode="after")

@@ -1,6 +1,6 @@
 """Generate what editors and people read from the models: JSON schemas, and the key tables of config/README.md.
 
-`make schemas` writes them; a test fails when they differ from what stands in the repository.
+`make schemas` writes them; a test fails when they differ from the files of the repository.
 """
 
 import functools

@@ -55,7 +55,7 @@ class FileSource(Section):
     @model_validator(mode="after")
     def _one_file_for_all_is_split(self) -> "FileSource":
         if ("all" in self.files) != (self.split_file is not None) or ("all" in self.files and len(self.files) > 1):
-            raise ValueError("files: all stands alone and needs a split_file; a split_file needs files: all")
+            raise ValueError("files: all is the only file and needs a split_file; a split_file needs files: all")
         return self
 
 
@@ -86,9 +86,7 @@ class Grader(Section):
     gold: Literal["as-is", "number-in-text", "first-character"] = Field(
         "as-is", description="How gold becomes an answer."
     )
-    complete: bool = Field(
-        False, description="An answer in a completion that was cut off counts as truncated, whatever it says."
-    )
+    complete: bool = Field(False, description="An answer in a completion that was cut off always counts as truncated.")
 
     @model_validator(mode="after")
     def _numbers_are_compared_as_numbers(self, info: ValidationInfo) -> "Grader":

@@ -64,7 +64,7 @@ def compose(
 
 
 def _share(questions: Sequence[Question], share: float, seed: int) -> list[Question]:
-    """The first `share` of the questions in an order drawn by seed: a smaller share is part of a larger one."""
+    """The first `share` of the questions in a random order by seed: a smaller share is part of a larger share."""
     ordered = sorted(questions, key=lambda question: draw_key(seed, "share", question.qid, 0))
     return ordered[: math.ceil(share * len(questions))]
 

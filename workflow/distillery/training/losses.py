@@ -6,7 +6,7 @@
 
 Logits and labels are ALIGNED: position i of the logits predicts position i of the labels. A causal model's output has
 to be shifted against its input by the caller; an encoder-decoder's is aligned already. A label of IGNORE (-100) marks
-prompt and padding, which carry no loss. All sums are taken in float32, whatever the logits are.
+prompt and padding, which carry no loss. All sums are taken in float32, also of logits in bf16.
 
 The vocabulary is wide (49,152 for SmolLM2), so positions without loss are dropped before the softmax: with prompts of
 60 and targets of 40 tokens that is more than half of the work. What these functions do not do: shift, or align the

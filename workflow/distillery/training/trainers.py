@@ -1,7 +1,7 @@
 """Trainers: TRL's SFTTrainer and transformers' Seq2SeqTrainer with our objectives, order, decay and checkpoints.
 
 Both share one mixin; they differ only in how logits are aligned with labels. The loss sees logits at target positions
-only: a hook gathers the hidden states of those positions in front of the output head, whatever the architecture, so
+only: a hook gathers the hidden states of those positions in front of the output head of any architecture, so
 scaling and soft caps that a model applies after its head keep working.
 """
 
