@@ -3,7 +3,7 @@
     make documents                 writes them
     tests/unit/test_documents.py   fails while a document and its measured file differ
 
-A measured file is the CSV that a run wrote (`results/tables/<experiment>/table.csv`), with a JSON file beside it that says
+A measured file is the CSV that a run wrote (`results/tables/<experiment>/table.csv`). A JSON file beside it says
 on which machine, when, and by which command.
 """
 
