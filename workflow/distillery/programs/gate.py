@@ -57,7 +57,8 @@ BUILTINS = _set(
     "round set slice sorted str sum tuple type zip True False None NotImplemented Ellipsis "
     "ArithmeticError AssertionError AttributeError BaseException EOFError Exception FloatingPointError IndexError "
     "KeyError LookupError MemoryError NameError NotImplementedError OverflowError RecursionError RuntimeError "
-    "StopIteration TimeoutError TypeError UnboundLocalError UnicodeError ValueError ZeroDivisionError"
+    "StopIteration SystemExit KeyboardInterrupt GeneratorExit ImportError OSError "
+    "TimeoutError TypeError UnboundLocalError UnicodeError ValueError ZeroDivisionError"
 )
 """Built-in names that a program may use. Every other built-in of the running Python is refused, also as the name of a
 variable: `eval`, `open`, `getattr`, `object`, and `id` and `hash`, whose values change from run to run."""
