@@ -186,7 +186,7 @@ def test_a_step_scorer_is_one_module_and_its_name(project):
     assert faults(project) == ""
     code = """
     from distillery.programs.step_scorers import STEP_SCORERS
-    print(STEP_SCORERS["brevity"]().scores(["q", "q"], ["", ""], ["  abc", "a"]))
+    print(STEP_SCORERS["brevity"]().scores(["q", "q"], ["", ""], ["  abc", "a"], [False, False]))
     """
     assert python(project, code).stdout == "[0.25, 0.5]\n"
 

@@ -2,7 +2,7 @@
 
     none         every line is as good as any other: plain beam search
     similarity   likeness to the question's most similar sentence, by a small embedding table
-    execution    does the program run so far, with no name undefined?
+    execution    does the program run so far?
 
 Source: PaD specification, section 4.
 """
@@ -16,9 +16,11 @@ from distillery.programs.step_scorers.similarity import Similarity
 
 
 class Scorer(Protocol):
-    """Scores the last line of each prefix of a program, given its question."""
+    """Scores the last line of each prefix of a program, given its question; `finished`: no line follows it."""
 
-    def scores(self, questions: Sequence[str], prefixes: Sequence[str], lines: Sequence[str]) -> list[float]: ...
+    def scores(
+        self, questions: Sequence[str], prefixes: Sequence[str], lines: Sequence[str], finished: Sequence[bool]
+    ) -> list[float]: ...
 
 
 STEP_SCORERS: dict[str, Callable[[], Scorer]] = {"similarity": Similarity, "execution": Runs, "none": NoScorer}

@@ -16,7 +16,9 @@ class Similarity:
     def __init__(self) -> None:
         self._sentences = functools.lru_cache(maxsize=None)(self._embedded_sentences)
 
-    def scores(self, questions: Sequence[str], prefixes: Sequence[str], lines: Sequence[str]) -> list[float]:
+    def scores(
+        self, questions: Sequence[str], prefixes: Sequence[str], lines: Sequence[str], finished: Sequence[bool]
+    ) -> list[float]:
         from distillery.models.static_embeddings import embed
 
         if not lines:
