@@ -98,8 +98,8 @@ def test_why_names_the_first_component_that_differs_with_old_and_new_value(finis
 
 
 def test_why_names_the_module_whose_code_changed(finished):
-    finished.append("workflow/distillery/training/objectives.py", "\nSPARE = 1\n")
-    assert "code of objectives.py" in tool(finished, "why", MENTOR_KD + "/manifest.json")
+    finished.append("workflow/distillery/training/losses.py", "\nSPARE = 1\n")
+    assert "code of losses.py" in tool(finished, "why", MENTOR_KD + "/manifest.json")
 
 
 def test_why_goes_down_to_prompts_and_samples_of_a_question(finished):
@@ -116,25 +116,25 @@ def test_a_cell_that_does_not_exist_is_refused_with_those_that_do(finished):
 
 def test_an_accepted_refactoring_is_restored_and_stays_on_record(finished):
     before = finished.records()
-    finished.append("workflow/distillery/training/objectives.py", "\nSPARE = 1\n")
+    finished.append("workflow/distillery/training/losses.py", "\nSPARE = 1\n")
     assert "its inputs are made anew" in tool(
         finished, "accept", MENTOR_KD + "/manifest.json", "--reason", "no effect", check=False
     )
     told = tool(finished, "accept", MENTOR_KD + "/manifest.json", "--upstream", "--reason", "a spare constant")
-    assert "code of objectives.py" in told
+    assert "code of losses.py" in told
     ran = finished.run(MENTOR_KD + "/manifest.json")
     assert ran.computed == {} and ran.restored["train"] == 2
     record = json.loads((finished.root / MENTOR_KD / "provenance.json").read_text())
     (accepted,) = record["accepted"]
     assert accepted["reason"] == "a spare constant" and accepted["by"] and accepted["at"]
-    assert accepted["differences"][0]["component"] == "code of objectives.py"
+    assert accepted["differences"][0]["component"] == "code of losses.py"
     assert finished.records() == before
     assert "a spare constant" in tool(finished, "why", MENTOR_KD + "/manifest.json")
 
 
 def test_an_output_that_is_not_what_its_job_made_is_not_accepted(finished):
     (finished.root / MENTOR_KD / "summary.json").write_text("{}")
-    finished.append("workflow/distillery/training/objectives.py", "\nSPARE = 1\n")
+    finished.append("workflow/distillery/training/losses.py", "\nSPARE = 1\n")
     told = tool(finished, "accept", MENTOR_KD + "/manifest.json", "--upstream", "--reason", "x", check=False)
     assert "not the file that its job made" in told
 

@@ -18,7 +18,7 @@ from distillery.verification.graders import graders_of
 from distillery.sampling.budget import LIMITS_VARIABLE, PRICES_VARIABLE, RUN_VARIABLE
 from distillery.jobs.code_digest import code_digest, library_versions
 from distillery.config.base import plain
-from distillery.config.load import load_workspace
+from distillery.registry import load_workspace
 from distillery.errors import UserError
 from distillery.programs.run import SANDBOX_VARIABLE
 from distillery.jobs.locks import hold_for_life
@@ -128,7 +128,7 @@ def mentor_identity(wildcards):
 
 def soft_label_manifest(wildcards):
     """The mentor's manifest, where the objective takes soft labels from it."""
-    if recipe_of(wildcards).objective.loss != "mentor-kd":
+    if "mentor" not in recipe_of(wildcards).objective.needs:
         return []
     return trained_manifest(**mentor_identity(wildcards))
 
@@ -136,7 +136,7 @@ def soft_label_manifest(wildcards):
 def tokenizer_checks(wildcards):
     """That mentor and student share a vocabulary, where there are soft labels; that programs survive tokenising."""
     checks = []
-    if recipe_of(wildcards).objective.loss == "mentor-kd":
+    if "mentor" in recipe_of(wildcards).objective.needs:
         checks.append(f"results/base_models/{wildcards.model}/taught_by_{mentor_identity(wildcards)['model']}.json")
     if student_prompt(wildcards).form == "program" and workspace.models[wildcards.model].architecture != "causal":
         checks.append(f"results/base_models/{wildcards.model}/writes_programs.json")
@@ -148,10 +148,11 @@ def sampled_sources(wildcards):
     recipe = recipe_of(wildcards)
     found = {}
     for name, rows in sorted((recipe.rows or {}).items()):
-        if rows.source in ("teacher", "programs"):
+        taken_from = workspace.registry.row_sources[rows.source].sampler
+        if taken_from in ("teacher", "program_teacher"):
             sampler = workspace.teacher(rows.source, wildcards.setup)
             found[name] = (f"{wildcards.task}/train/{sampler}", sampler)
-        elif rows.source == "mentor":
+        elif taken_from == "mentor":
             who = mentor_identity(wildcards)
             path = "{task}/train/{sampler}/{setup}/{recipe}/{model}/seed{seed}".format(
                 sampler=recipe.mentor.sampler, **who

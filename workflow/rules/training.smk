@@ -91,7 +91,6 @@ rule train_student:
         train=lambda wildcards: plain(recipe_of(wildcards).train),
         objective=lambda wildcards: plain(recipe_of(wildcards).objective),
         form=lambda wildcards: student_prompt(wildcards).form,
-        recipe=lambda wildcards: wildcards.recipe,
         seed=lambda wildcards: int(wildcards.seed),
         code=code("train"),
         libraries=library_versions("train"),

@@ -9,8 +9,8 @@ import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from distillery.config.load import load_workspace
 from distillery.errors import UserError, UserErrors
+from distillery.registry import load_workspace
 
 REPOSITORY = Path(__file__).parents[3]
 FILES = sorted(path.relative_to(REPOSITORY / "config") for path in (REPOSITORY / "config").rglob("*.yaml"))
@@ -79,7 +79,7 @@ def check(config: Path, file: Path, start: int, end: int, new: str, line: int) -
     )
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.sampled_from(LEAVES), st.randoms())
 def test_a_misspelt_key_gives_one_message_with_its_file_and_line(shared_config, leaf, draw):
     file, number = leaf
@@ -88,7 +88,7 @@ def test_a_misspelt_key_gives_one_message_with_its_file_and_line(shared_config, 
     check(shared_config, file, key.start_mark.index, key.end_mark.index, wrong, key.start_mark.line + 1)
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.sampled_from([leaf for leaf in LEAVES if in_one_line(leaf)]))
 def test_a_value_of_a_wrong_type_gives_one_message_with_its_file_and_line(shared_config, leaf):
     file, number = leaf

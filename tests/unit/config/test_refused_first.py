@@ -8,9 +8,9 @@ from typer.testing import CliRunner
 
 from distillery.cli import app
 from distillery.config.checks import DATA_FILES
-from distillery.config.load import load_workspace
 from distillery.config.workspace import DEFAULT_GRADERS as GRADER_NAMES
 from distillery.errors import UserErrors
+from distillery.registry import load_workspace
 from distillery.tasks.sources import _READERS
 from distillery.verification.graders import DEFAULT_GRADERS
 
@@ -154,7 +154,7 @@ FAULTS: dict[str, tuple[list[Change], str, list[str]]] = {
     "published padding for an encoder-decoder": (
         [arm("mapd", set={"objective.mask_padding": False}, models=["codet5-small"])],
         TABLE,
-        ["decoder-only", "codet5-small"],
+        ["two-task", "codet5-small"],
     ),
     # models
     "an endpoint as a student": (

@@ -11,13 +11,15 @@ from pydantic import TypeAdapter
 
 from distillery.config.base import VariantName
 from distillery.config.setting_names import SettingNames, flattened, setting_paths, written
+from distillery.training.objectives import OBJECTIVES
 
-NAMES = SettingNames()
+PATHS_OF_RECIPES = setting_paths(tuple(OBJECTIVES.values()))
+NAMES = SettingNames(PATHS_OF_RECIPES)
 LONGEST = 130
 """Characters of a recipe's name of 30 and all its settings; a folder's name takes 255 bytes."""
 
 PATHS = sorted(
-    {".".join("abc-1" if key == "*" else key for key in path) for path in setting_paths()}
+    {".".join("abc-1" if key == "*" else key for key in path) for path in PATHS_OF_RECIPES}
     | {"rows.5.degree", "rows.teacher.degree", "rows.teacher-degree.degree", "pairs.accept.weights.teacher-degree"}
 )
 SCALARS = st.one_of(
@@ -123,7 +125,10 @@ def test_names_are_readable(recipe, changed, name):
 
 
 def test_what_other_experiments_set_renames_nothing():
-    assert SettingNames(["train.lora.alpha", "predict.steps.lambda"]).label_of("objective.alpha") == "alpha"
+    assert (
+        SettingNames(PATHS_OF_RECIPES, ["train.lora.alpha", "predict.steps.lambda"]).label_of("objective.alpha")
+        == "alpha"
+    )
 
 
 @pytest.mark.parametrize(

@@ -6,8 +6,8 @@ import pytest
 import yaml
 
 from distillery.config import schemas
-from distillery.config.load import load_workspace
 from distillery.errors import UserError
+from distillery.registry import REGISTRY, load_workspace
 
 REPOSITORY = Path(__file__).parents[3]
 
@@ -181,10 +181,10 @@ def test_a_key_that_a_recipe_drops_stays_dropped_in_what_extends_it(config):
 
 def test_schemas_and_key_tables_are_those_of_the_models():
     """On failure: `make schemas`."""
-    for name, text in schemas.schemas().items():
+    for name, text in schemas.schemas(REGISTRY).items():
         assert (REPOSITORY / "workflow/schemas" / name).read_text() == text, name
     readme = (REPOSITORY / "config/README.md").read_text()
-    assert schemas.readme_with_keys(readme) == readme
+    assert schemas.readme_with_keys(readme, REGISTRY) == readme
 
 
 def test_the_how_tos_setup_of_codet5_takes_every_recipe_of_pad(config):

@@ -16,9 +16,9 @@ from rich.table import Table
 
 from distillery.cli import cache, lineage, planning, store
 from distillery.cli.common import exit_on_user_error
-from distillery.config.load import load_workspace
 from distillery.config.schemas import write_all
 from distillery.files import read_json
+from distillery.registry import REGISTRY, load_workspace
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help="Tools beside the workflow.")
 
@@ -67,7 +67,7 @@ def times(results: Annotated[Path, typer.Argument(help="Folder of the results.")
 @app.command()
 def schemas(root: Annotated[Path, typer.Option(help="The repository.")] = Path()) -> None:
     """Write the JSON schemas and the key tables of config/README.md anew."""
-    write_all(root)
+    write_all(root, REGISTRY)
 
 
 app.add_typer(store.app, name="store")

@@ -12,10 +12,10 @@ import typer
 import yaml
 from rich.console import Console
 
-from distillery.config.load import load_workspace
 from distillery.errors import UserError
 from distillery.jobs.code_digest import LIBRARY
 from distillery.planning.snakemake_graph import Node, read_graph
+from distillery.registry import load_workspace
 
 ConfigFiles = Annotated[list[Path] | None, typer.Option("--configfile", help="Settings laid over config/config.yaml.")]
 

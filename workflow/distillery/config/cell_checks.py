@@ -5,16 +5,14 @@ from typing import TYPE_CHECKING
 
 from distillery.config.committee_checks import check_pairs_cell
 from distillery.config.exemplar_checks import check_exemplars
+from distillery.config.extensions import refusal
 from distillery.config.prompt import Prompt
-from distillery.config.recipe import Recipe, TwoTask
+from distillery.config.recipe import Recipe
 from distillery.config.setup import Setup
 from distillery.errors import UserError
 
 if TYPE_CHECKING:
     from distillery.config.workspace import Workspace
-
-SAMPLED = ("teacher", "programs")
-"""Sources of rows that the setup names a sampler for."""
 
 
 def check_cell(workspace: "Workspace", setup_name: str, task: str, recipe_name: str, model: str) -> Iterator[UserError]:
@@ -33,14 +31,15 @@ def check_cell(workspace: "Workspace", setup_name: str, task: str, recipe_name: 
 
 def _rows(workspace: "Workspace", setup: str, recipe: Recipe, task: str) -> Iterator[UserError]:
     for name, rows in (recipe.rows or {}).items():
-        if rows.source != "gold" and rows.grader not in workspace.graders_of(task):
+        sampled_by = workspace.registry.row_sources[rows.source].sampler
+        if sampled_by is not None and rows.grader not in workspace.graders_of(task):
             yield UserError(
                 f"task {task} has no such grader",
                 value=rows.grader,
                 remedy=f"Use one of {', '.join(workspace.graders_of(task))}, or add it to the task's `graders`",
                 **workspace.where_variant(setup, recipe.recipe, "rows", name, "grader"),
             )
-        if rows.source not in SAMPLED:
+        if sampled_by in (None, "mentor"):
             continue
         try:
             sampler = workspace.teacher(rows.source, setup)
@@ -62,8 +61,10 @@ def _rows(workspace: "Workspace", setup: str, recipe: Recipe, task: str) -> Iter
 
 def _form(workspace: "Workspace", setup: str, source: str, teacher_prompt: str, recipe: Recipe) -> Iterator[UserError]:
     """Programs teach programs, texts teach texts."""
-    wanted = "program" if source == "programs" else "text"
-    key = {"programs": "program_teacher", "teacher": "teacher"}[source]
+    known = workspace.registry.row_sources[source]
+    wanted, key = known.form, str(known.sampler)
+    if wanted is None:
+        return
     for name, where in (
         (teacher_prompt, workspace.where("setups", setup, key)),
         (recipe.predict.prompt, workspace.where_variant(setup, recipe.recipe, "predict", "prompt")),
@@ -81,8 +82,8 @@ def _form(workspace: "Workspace", setup: str, source: str, teacher_prompt: str, 
 def _prompts_of(workspace: "Workspace", recipe: Recipe, setup: Setup) -> Iterator[Prompt]:
     """Prompts that show exemplars of the task: the student's, and those of its teachers and mentor."""
     names = [recipe.predict.prompt, *([recipe.predict.refine.prompt] if recipe.predict.refine else [])]
-    sources = {rows.source for rows in (recipe.rows or {}).values()}
-    teachers = [setup.teacher] * ("teacher" in sources) + [setup.program_teacher] * ("programs" in sources)
+    keys = {workspace.registry.row_sources[rows.source].sampler for rows in (recipe.rows or {}).values()}
+    teachers = [getattr(setup, key) for key in ("teacher", "program_teacher") if key in keys]
     for teacher in [*teachers, recipe.mentor.sampler if recipe.mentor else None]:
         sampler = workspace.samplers.get(teacher or "")
         if sampler is not None:
@@ -91,21 +92,34 @@ def _prompts_of(workspace: "Workspace", recipe: Recipe, setup: Setup) -> Iterato
 
 
 def _objective(workspace: "Workspace", setup: str, recipe: Recipe, model: str) -> Iterator[UserError]:
-    if recipe.mentor is not None:
-        try:
-            mentor = workspace.mentor_model(recipe.recipe, setup, model)
-        except UserError as error:
-            yield error
-            return
-        if recipe.objective.loss == "mentor-kd" and mentor in workspace.models:
-            yield from _one_vocabulary(workspace, setup, recipe, mentor, model)
-    causal = workspace.models[model].architecture == "causal"
-    if isinstance(recipe.objective, TwoTask) and not recipe.objective.mask_padding and not causal:
+    """A trainer can carry out the objective on the student, and that of its mentor on the mentor."""
+    if recipe.trained:
+        yield from _trainer(workspace, setup, recipe, model)
+    if recipe.mentor is None:
+        return
+    try:
+        mentor = workspace.mentor_model(recipe.recipe, setup, model)
+    except UserError as error:
+        yield error
+        return
+    trained_by = workspace.variants[setup].get(recipe.mentor.trained_by)
+    if mentor not in workspace.models:
+        return
+    if trained_by is not None:
+        yield from _trainer(workspace, setup, trained_by, mentor)
+    if "mentor" in recipe.objective.needs:
+        yield from _one_vocabulary(workspace, setup, recipe, mentor, model)
+
+
+def _trainer(workspace: "Workspace", setup: str, recipe: Recipe, model: str) -> Iterator[UserError]:
+    architecture, trainers = workspace.models[model].architecture, workspace.registry.trainers
+    problem = refusal(recipe.objective, architecture, trainers) if architecture in trainers else None
+    if problem is not None:
         yield UserError(
-            f"the public code, whose padding this is, trains decoder-only models alone, and {model} is none",
-            value=False,
-            remedy="Mask the padding, or take a causal student",
-            **workspace.where_variant(setup, recipe.recipe, "objective", "mask_padding"),
+            f"{problem}, and {model} is {architecture}",
+            value=recipe.objective.loss,
+            remedy="Take a student of another architecture, or another objective",
+            **workspace.where_variant(setup, recipe.recipe, "objective"),
         )
 
 

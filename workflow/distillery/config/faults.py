@@ -4,17 +4,19 @@ import difflib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from pydantic import BaseModel, TypeAdapter, ValidationError
+from pydantic import BaseModel, ValidationError
 
+from distillery.config.extensions import Registry, json_schema
 from distillery.config.source import Keys, Source
 from distillery.errors import UserError
 
 NO_SUCH_KEY = "no such key"
 UNTAGGED = "union_tag_not_found"
-ABSENT = {"missing", UNTAGGED}
+UNKNOWN = "unknown_extension"
+ABSENT = {"missing", UNTAGGED, f"{UNKNOWN}, missing"}
 
 
-def explained(kind: Any, error: ValidationError, source: Source) -> list[UserError]:
+def explained(kind: Any, error: ValidationError, source: Source, registry: Registry) -> list[UserError]:
     """One error for each fault of a section.
 
     A misspelt key is a key too many and often a key that is missing as well: it is one fault. A value that fits no kind
@@ -22,6 +24,8 @@ def explained(kind: Any, error: ValidationError, source: Source) -> list[UserErr
     """
     faults: dict[Keys, list[Any]] = {}
     for fault in error.errors(include_url=False):
+        if fault["type"] == UNKNOWN and fault["input"] is None:  # the key that chooses the extension is not there
+            fault = {**fault, "type": f"{UNKNOWN}, missing"}
         faults.setdefault(_path(source.content, fault), []).append(fault)
     extra = [path for path, found in faults.items() if found[0]["type"] == "extra_forbidden"]
     absent = {path for path, found in faults.items() if found[0]["type"] in ABSENT}
@@ -39,24 +43,27 @@ def explained(kind: Any, error: ValidationError, source: Source) -> list[UserErr
     for path, found in faults.items():
         if found[0]["type"] in ABSENT and path not in absent:
             continue
-        result.append(_explain(kind, path, found, source, needed.get(path)))
+        result.append(_explain(kind, path, found, source, needed.get(path), registry))
     return result
 
 
-def _explain(kind: Any, path: Keys, found: Sequence[Any], source: Source, needed: str | None) -> UserError:
+def _explain(
+    kind: Any, path: Keys, found: Sequence[Any], source: Source, needed: str | None, registry: Registry
+) -> UserError:
     fault = found[0]
     value = fault["input"]
     shown = None if isinstance(value, Mapping | list | BaseModel) else value
     if fault["type"] == "extra_forbidden":
-        near = needed or _near(path[-1], _known_keys(kind))
+        near = needed or _near(path[-1], _known_keys(kind, registry))
         hint = f"Did you mean `{near}`?" if near else "config/README.md lists every key"
         return UserError(NO_SUCH_KEY, value=value, remedy=hint.rstrip("."), **source.where(*path))
     if fault["type"] in ABSENT:
         key = _needed_key(fault, path)
-        near = _near(key[-1], value) if fault["type"] == UNTAGGED and isinstance(value, Mapping) else None
+        section = source.inside(*key[:-1]).content
+        near = _near(key[-1], section) if fault["type"] != "missing" else None
         if near is not None:
             where = source.where(*key[:-1], near)
-            return UserError(NO_SUCH_KEY, value=value[near], remedy=f"Did you mean `{key[-1]}`?", **where)
+            return UserError(NO_SUCH_KEY, value=section[near], remedy=f"Did you mean `{key[-1]}`?", **where)
         remedy = "config/README.md says what it means"
         return UserError("this key is needed and not given", remedy=remedy, **source.where(*key))
     if fault["type"] == "union_tag_invalid":
@@ -74,7 +81,7 @@ def _path(content: Any, fault: Any) -> Keys:
     *above, last = loc = fault["loc"] or (None,)
     if last is None:
         return ()
-    if fault["type"] == "missing":
+    if fault["type"].endswith("missing"):
         return (*_followed(content, tuple(above)), str(last))
     return _followed(content, tuple(loc))
 
@@ -105,10 +112,9 @@ def _near(key: str, known: Iterable[str]) -> str | None:
     return found[0] if found else None
 
 
-def _known_keys(kind: Any) -> list[str]:
+def _known_keys(kind: Any, registry: Registry) -> list[str]:
     """Every key of a section and of the sections inside it, for spelling hints."""
-    is_model = isinstance(kind, type) and issubclass(kind, BaseModel)
-    schema = kind.model_json_schema() if is_model else TypeAdapter(kind).json_schema()
+    schema = json_schema(kind, registry)
     keys: list[str] = []
     for part in [schema, *schema.get("$defs", {}).values()]:
         keys.extend(part.get("properties", {}))

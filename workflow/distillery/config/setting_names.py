@@ -20,6 +20,7 @@ from typing import Annotated, Any, Union, get_args, get_origin
 
 from pydantic import BaseModel
 
+from distillery.config.extensions import KnownObjective
 from distillery.config.recipe import Recipe
 
 Path = tuple[str, ...]
@@ -71,35 +72,39 @@ def _leaves(settings: Mapping[str, Any], above: Path) -> Iterator[tuple[Path, An
 
 
 @lru_cache
-def setting_paths(section: type[BaseModel] = Recipe) -> frozenset[Path]:
-    """Path of every key of a section and of the sections inside it; names that the user gives are `*`."""
-    return frozenset(_paths(section, ()))
+def setting_paths(objectives: tuple[type[BaseModel], ...]) -> frozenset[Path]:
+    """Path of every key of a recipe and of the sections inside it; names that the user gives are `*`."""
+    return frozenset(_paths(Recipe, (), objectives))
 
 
-def _paths(annotation: Any, above: Path) -> Iterator[Path]:
+def _paths(annotation: Any, above: Path, objectives: Iterable[type[BaseModel]]) -> Iterator[Path]:
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         for name, field in annotation.model_fields.items():
             path = (*above, field.alias or name)
             yield path
-            yield from _paths(field.annotation, path)
+            marked = any(isinstance(mark, KnownObjective) for mark in field.metadata)
+            for inner in objectives if marked else [field.annotation]:
+                yield from _paths(inner, path, objectives)
     elif get_origin(annotation) is dict:
         yield (*above, ANY)
-        yield from _paths(get_args(annotation)[1], (*above, ANY))
+        yield from _paths(get_args(annotation)[1], (*above, ANY), objectives)
     elif get_origin(annotation) in (Annotated, Union, UnionType):
         for part in get_args(annotation):
-            yield from _paths(part, above)
+            yield from _paths(part, above, objectives)
 
 
 class SettingNames:
     """What settings and variants are called.
 
     Args:
-        also: Dotted paths that arms set beside those of the model, such as settings of an objective that is registered
-            from outside.
+        known: Paths that a recipe can have (`setting_paths`).
+        also: Dotted paths that arms set beside those, which are refused later.
     """
 
-    def __init__(self, also: Iterable[str] = ()) -> None:
-        known = set(setting_paths())
+    def __init__(self, known: Iterable[Path], also: Iterable[str] = ()) -> None:
+        self.model = frozenset(known)
+        """Paths that a recipe can have."""
+        known = set(self.model)
         known.update(tuple(path.split(".")) for path in also if pattern_of(tuple(path.split(".")), known) is None)
         self._known = frozenset(known)
         self._ends: dict[Path, list[Path]] = {}
@@ -110,10 +115,9 @@ class SettingNames:
     def label_of(self, path: str) -> str:
         """Shortest name of a setting that means it alone.
 
-        >>> [SettingNames().label_of(f"{where}.alpha") for where in ("objective", "train.lora")]
-        ['alpha', 'lora.alpha']
-        >>> SettingNames().label_of("rows.teacher.degree")
-        'teacher-degree'
+        >>> names = SettingNames({("objective", "alpha"), ("train", "lora", "alpha"), ("rows", "*", "degree")})
+        >>> [names.label_of(path) for path in ("objective.alpha", "train.lora.alpha", "rows.teacher.degree")]
+        ['alpha', 'lora.alpha', 'teacher-degree']
         """
         keys = tuple(path.split("."))
         pattern = pattern_of(keys, self._known)
@@ -131,7 +135,8 @@ class SettingNames:
     def variant(self, recipe: str, settings: Mapping[str, Any]) -> str:
         """Name of a recipe with settings; without settings it is the recipe's own.
 
-        >>> SettingNames().variant("mapd", {"pairs.round": 3, "objective.alpha": 0.25})
+        >>> names = SettingNames({("objective", "alpha"), ("pairs", "round")})
+        >>> names.variant("mapd", {"pairs.round": 3, "objective.alpha": 0.25})
         'mapd.alpha=0.25.round=3'
         """
         flat = flattened(settings)

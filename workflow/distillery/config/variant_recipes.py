@@ -49,7 +49,7 @@ def carried_out(
     for setup_name in parts["setups"]:
         setup, known = raw["setups"][setup_name], found.setdefault(setup_name, {})
         for name in parts["recipes"]:
-            source = in_setup(raw["recipes"][name], setup, [], name, errors)
+            source = in_setup(raw["recipes"][name], setup, [], name, names.model, errors)
             made = validate(source, errors)
             if made is not None:
                 known[name] = Variant(made, source)
@@ -59,7 +59,7 @@ def carried_out(
                 continue
             layers = setting_layers(one.arm, settings)
             faults = errors if setup_name in one.setups else []
-            source = in_setup(raw["recipes"][one.base], setup, layers, name, faults)
+            source = in_setup(raw["recipes"][one.base], setup, layers, name, names.model, faults)
             before = round_before(source.content, settings)
             if before is not None:
                 earlier = names.variant(one.base, before)

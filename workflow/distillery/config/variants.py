@@ -6,9 +6,12 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from distillery.config.experiment import Arm
-from distillery.config.setting_names import ANY, SettingNames, flattened, pattern_of, setting_paths
+from distillery.config.setting_names import ANY, SettingNames, flattened, pattern_of
 from distillery.config.source import Place, Source
 from distillery.errors import UserError
+
+Paths = frozenset[tuple[str, ...]]
+"""Paths that a recipe can have (`setting_names.setting_paths`)."""
 
 
 def merged(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
@@ -28,13 +31,13 @@ def merged(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
     return result
 
 
-def laid_over(base: Source, over: Source, errors: list[UserError]) -> Source:
+def laid_over(base: Source, over: Source, known: Paths, errors: list[UserError]) -> Source:
     """One section merged over another; the place of a key is where it was last set.
 
     A key that is removed and not there is a fault, unless it is an optional key of a recipe, which may be set or not.
     """
     for path in _removed(base.content, over.content, ()):
-        if pattern_of(path, setting_paths()) in (None, ("rows", ANY)):
+        if pattern_of(path, known) in (None, ("rows", ANY)):
             where = over.where(*path)
             errors.append(UserError("there is no such key to remove", remedy="Correct or drop it", **where))
     return Source(base.file, merged(base.content, over.content), {**base.places, **over.places})
@@ -50,11 +53,11 @@ def _removed(base: Any, over: Mapping[str, Any], above: tuple[str, ...]) -> Iter
             yield from _removed(inner, value, (*above, key))
 
 
-def extended_recipes(recipes: Mapping[str, Source], errors: list[UserError]) -> dict[str, Source]:
+def extended_recipes(recipes: Mapping[str, Source], known: Paths, errors: list[UserError]) -> dict[str, Source]:
     """Each recipe with everything that it extends merged under it, without those whose `extends` cannot be followed."""
     found: dict[str, Source | None] = {}
     for name in recipes:
-        _extended(name, recipes, found, (), errors)
+        _extended(name, recipes, found, (), known, errors)
     return {name: source for name, source in found.items() if source is not None}
 
 
@@ -63,6 +66,7 @@ def _extended(
     recipes: Mapping[str, Source],
     found: dict[str, Source | None],
     below: tuple[str, ...],
+    known: Paths,
     errors: list[UserError],
 ) -> Source | None:
     """One extended recipe; `below` are the recipes that extend it, whose own extension is not done."""
@@ -80,17 +84,17 @@ def _extended(
             UserError("must be the name of one recipe", value=parent, remedy="Write `extends: name`", **where)
         )
     elif parent not in recipes:
-        known = ", ".join(sorted(recipes))
-        errors.append(UserError("no such recipe", value=parent, remedy=f"Known: {known}", **where))
+        names = ", ".join(sorted(recipes))
+        errors.append(UserError("no such recipe", value=parent, remedy=f"Known: {names}", **where))
     elif parent in (*below, name):
         remedy = "Let one of them extend none"
         errors.append(UserError("recipes extend each other in a circle", value=parent, remedy=remedy, **where))
     else:
-        base = _extended(parent, recipes, found, (*below, name), errors)
+        base = _extended(parent, recipes, found, (*below, name), known, errors)
     if base is not None and _loss(source) not in (None, _loss(base)):
         # Another loss has other settings: nothing of the old ones is kept.
         base = Source(base.file, {**base.content, "objective": {}}, base.places)
-    found[name] = None if base is None else laid_over(base, source, errors)
+    found[name] = None if base is None else laid_over(base, source, known, errors)
     return found[name]
 
 
@@ -147,16 +151,18 @@ def setting_layers(arm: Source, settings: Mapping[str, Any]) -> list[Source]:
     return layers
 
 
-def in_setup(recipe: Source, setup: Source, layers: list[Source], name: str, errors: list[UserError]) -> Source:
+def in_setup(
+    recipe: Source, setup: Source, layers: list[Source], name: str, known: Paths, errors: list[UserError]
+) -> Source:
     """Raw content of a recipe as it is carried out in a setup, with an arm's settings, under the variant's name."""
     plain_name = recipe.content["recipe"]
     result = recipe
     train = setup.inside("train")
     if train.content and result.content.get("train") is not None:
-        result = laid_over(result, train.under("train"), errors)
+        result = laid_over(result, train.under("train"), known, errors)
     for layer in (setup.inside("recipes", plain_name), *layers):
         if layer.content:
-            result = laid_over(result, layer, errors)
+            result = laid_over(result, layer, known, errors)
     return Source(result.file, {**result.content, "recipe": name}, result.places)
 
 
@@ -173,7 +179,7 @@ def round_before(content: Mapping[str, Any], settings: Mapping[str, Any]) -> dic
     return dict(sorted({**flattened(settings), "pairs.round": number - 1}.items()))
 
 
-def apply_overrides(raw: dict[str, dict[str, Source]], settings: Source, errors: list[UserError]) -> None:
+def apply_overrides(raw: dict[str, dict[str, Source]], settings: Source, known: Paths, errors: list[UserError]) -> None:
     """Change declared settings for one run, in place: `recipes.fine-tune-cot.train.epochs: 1`."""
     overrides = settings.content.get("overrides") or {}
     for path, value in overrides.items():
@@ -195,4 +201,4 @@ def apply_overrides(raw: dict[str, dict[str, Source]], settings: Source, errors:
         keys = tuple(inner.split("."))
         places = {keys[:length]: place for length in range(1, len(keys) + 1)}
         layer = Source(place.file, _nested(inner, value), places)
-        raw[section][name] = laid_over(raw[section][name], layer, errors if section == "recipes" else [])
+        raw[section][name] = laid_over(raw[section][name], layer, known, errors if section == "recipes" else [])

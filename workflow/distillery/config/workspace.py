@@ -6,6 +6,7 @@ from typing import Any
 
 from distillery.config.committee import Committee
 from distillery.config.experiment import Experiment, Published
+from distillery.config.extensions import Registry
 from distillery.config.model import ApiModel, Model, PrunedModel
 from distillery.config.needs import missing_here
 from distillery.config.prompt import Prompt
@@ -63,6 +64,7 @@ class Workspace:
     """Section -> name -> raw content with the line of every key. Recipes are extended already."""
     variant_sources: Mapping[str, Mapping[str, Source]]
     """The same for `variants`."""
+    registry: Registry
 
     def where(self, section: str, name: str, *path: str, value: Any = None) -> dict[str, Any]:
         """File, line and key of a declared setting, as arguments of a UserError; with `value`, of that list item."""
@@ -122,9 +124,9 @@ class Workspace:
         return entry.parent if isinstance(entry, PrunedModel) else None
 
     def teacher(self, source: str, setup: str) -> str:
-        """Sampler behind rows `from: teacher` or `from: programs`."""
+        """Sampler behind rows `from: <source>`, of a source whose sampler the setup names (`teacher`, `programs`)."""
         entry = self.find("setups", setup)
-        key = {"teacher": "teacher", "programs": "program_teacher"}[source]
+        key = str(self.registry.row_sources[source].sampler)
         named = getattr(entry, key)
         if named is None:
             raise UserError(

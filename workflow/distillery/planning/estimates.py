@@ -25,7 +25,7 @@ from distillery.records import TrainingRow, read_records
 UNITS = {**dict.fromkeys(("sample", "ask_teachers", "peer_review", "refine", "search"), "generated"), "train": "tokens"}
 """Stage -> what its jobs count of their work; the others are measured by the job."""
 
-ALIKE = {"ask_teachers": "teachers", "peer_review": "reviewers", "train": "recipe"}
+ALIKE = {"ask_teachers": "teachers", "peer_review": "reviewers", "train": "objective"}
 """Stage -> parameter that two jobs alike have in common; of the other stages with a unit the sampler's name."""
 
 
