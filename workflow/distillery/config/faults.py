@@ -71,7 +71,7 @@ def _explain(
         given = value.get(key[-1]) if isinstance(value, Mapping) else getattr(value, key[-1], None)
         problem = f"must be one of {fault['ctx']['expected_tags']}"
         return UserError(problem, value=given, **source.where(*key))
-    messages = dict.fromkeys(one["msg"].removeprefix("Value error, ") for one in found)
+    messages = dict.fromkeys(reason["msg"].removeprefix("Value error, ") for reason in found)
     problem = "; or ".join(message[:1].lower() + message[1:] for message in messages)
     return UserError(problem, value=shown, **source.where(*path))
 

@@ -87,9 +87,13 @@ def load_workspace(
         settings=run,
         names=names,
         registry=registry,
-        variants={setup: {name: one.recipe for name, one in known.items()} for setup, known in variants.items()},
+        variants={
+            setup: {name: variant.recipe for name, variant in known.items()} for setup, known in variants.items()
+        },
         sources={"settings": {"": run_source}, **raw},
-        variant_sources={setup: {name: one.source for name, one in known.items()} for setup, known in variants.items()},
+        variant_sources={
+            setup: {name: variant.source for name, variant in known.items()} for setup, known in variants.items()
+        },
         files={section: {name: source.file for name, source in raw[section].items()} for section in raw},
         **parts,
     )

@@ -53,17 +53,17 @@ def carried_out(
             made = validate(source, errors)
             if made is not None:
                 known[name] = Variant(made, source)
-        todo = [(name, one, one.settings) for name, one in wanted.items() if one.base in known]
-        for name, one, settings in todo:  # grows: a round needs those before it
+        todo = [(name, variant, variant.settings) for name, variant in wanted.items() if variant.base in known]
+        for name, variant, settings in todo:  # grows: a round needs those before it
             if name in known:
                 continue
-            layers = setting_layers(one.arm, settings)
-            faults = errors if setup_name in one.setups else []
-            source = in_setup(raw["recipes"][one.base], setup, layers, name, names.model, faults)
+            layers = setting_layers(variant.arm, settings)
+            faults = errors if setup_name in variant.setups else []
+            source = in_setup(raw["recipes"][variant.base], setup, layers, name, names.model, faults)
             before = round_before(source.content, settings)
             if before is not None:
-                earlier = names.variant(one.base, before)
-                todo.append((earlier, one, before))
+                earlier = names.variant(variant.base, before)
+                todo.append((earlier, variant, before))
                 source = Source(source.file, set_path(source.content, "pairs.after", earlier), source.places)
             made = validate(source, faults)
             if made is not None:
@@ -97,9 +97,9 @@ def _wanted(
                     errors.append(UserError(str(error), remedy="Keep one of them", **at.where()))
                     continue
                 name = names.variant(arm.recipe, flat)
-                one = wanted.setdefault(name, Wanted(arm.recipe, settings, at, set()))
-                one.setups.add(experiment.setup)
-                if (one.base, repr(flattened(one.settings))) != (arm.recipe, repr(flat)):
-                    problem = f"{name} would also be the name of {one.base} with {flattened(one.settings)}"
+                variant = wanted.setdefault(name, Wanted(arm.recipe, settings, at, set()))
+                variant.setups.add(experiment.setup)
+                if (variant.base, repr(flattened(variant.settings))) != (arm.recipe, repr(flat)):
+                    problem = f"{name} would also be the name of {variant.base} with {flattened(variant.settings)}"
                     errors.append(UserError(problem, remedy="Rename one of the recipes", **at.where()))
     return wanted
