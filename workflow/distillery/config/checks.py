@@ -266,14 +266,14 @@ def _cell(
 def _trainer(workspace: "Workspace", recipe: Recipe, model: str, file: str) -> Iterator[UserError]:
     """Whether a trainer of the student's architecture can carry out the objective."""
     architecture, trainers = workspace.models[model].architecture, workspace.registry.trainers
-    problem = refusal(recipe.objective, architecture, trainers) if architecture in trainers else None
-    if problem is not None:
+    refused = refusal(recipe.objective, architecture, trainers) if architecture in trainers else None
+    if refused is not None:
         yield UserError(
-            problem,
+            f"{refused.problem}; {model} is {architecture}",
             file=file,
-            key=f"student {model} of {recipe.recipe}",
-            value=architecture,
-            remedy="Take a student of another architecture, or another objective",
+            key=f"objective.{refused.key} of {recipe.recipe}",
+            value=refused.value,
+            remedy="Change this setting, or take another student",
         )
 
 
