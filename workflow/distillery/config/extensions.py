@@ -139,12 +139,13 @@ class KnownObjective:
                 raise TypeError("an objective is validated in the context of a Registry")
             if not isinstance(value, Mapping):
                 raise PydanticCustomError("objective", "an objective is a mapping of keys, with `loss` among them")
-            if value.get("loss") not in info.context.objectives:
+            loss = value.get("loss")
+            if not isinstance(loss, str) or loss not in info.context.objectives:
                 fault = _unknown("loss", info.context.objectives)
                 raise ValidationError.from_exception_data(
-                    "objective", [{"type": fault, "loc": ("loss",), "input": value.get("loss")}]
+                    "objective", [{"type": fault, "loc": ("loss",), "input": loss}]
                 )
-            return info.context.objectives[value["loss"]].model_validate(value)
+            return info.context.objectives[loss].model_validate(value)
 
         return core_schema.with_info_wrap_validator_function(validated, handler(source))
 
