@@ -191,7 +191,7 @@ def test_rows_that_are_no_pairs_are_refused_by_name(models):
 
 def test_the_published_padding_is_refused_for_an_encoder_decoder(models, tmp_path):
     job = TrainingJob(models / "student", tmp_path / "out", tmp_path, TRAIN, PUBLISHED, "encoder-decoder", seed=1)
-    with pytest.raises(UserError, match=r"'mask_padding': False.*lacks supervised-padding"):
+    with pytest.raises(UserError, match=r"objective.mask_padding = False: .*lacks supervised-padding"):
         train_model(some_rows(1), job)
 
 

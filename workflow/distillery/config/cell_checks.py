@@ -113,13 +113,13 @@ def _objective(workspace: "Workspace", setup: str, recipe: Recipe, model: str) -
 
 def _trainer(workspace: "Workspace", setup: str, recipe: Recipe, model: str) -> Iterator[UserError]:
     architecture, trainers = workspace.models[model].architecture, workspace.registry.trainers
-    problem = refusal(recipe.objective, architecture, trainers) if architecture in trainers else None
-    if problem is not None:
+    refused = refusal(recipe.objective, architecture, trainers) if architecture in trainers else None
+    if refused is not None:
         yield UserError(
-            f"{problem}, and {model} is {architecture}",
-            value=recipe.objective.loss,
-            remedy="Take a student of another architecture, or another objective",
-            **workspace.where_variant(setup, recipe.recipe, "objective"),
+            f"{refused.problem}; {model} is {architecture}",
+            value=refused.value,
+            remedy="Change this setting, or take another student",
+            **workspace.where_variant(setup, recipe.recipe, "objective", refused.key),
         )
 
 

@@ -15,7 +15,7 @@ been validated before, so they may be read without one; only an objective always
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, NamedTuple
 
 from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler, TypeAdapter, ValidationError, ValidationInfo
 from pydantic_core import CoreSchema, PydanticCustomError, core_schema
@@ -37,6 +37,9 @@ class Objective(Section):
 
     architectures: ClassVar[tuple[str, ...]] = ("causal", "encoder-decoder")
     """Architectures of students that this loss is meant for."""
+
+    because: ClassVar[Mapping[str, str]] = {}
+    """Need -> the setting that causes it, for messages; where none is named, it is the loss itself."""
 
     @property
     def needs(self) -> frozenset[str]:
@@ -86,13 +89,24 @@ class Registry:
     step_scorers: Mapping[str, Any]
 
 
-def refusal(objective: Objective, architecture: str, trainers: Mapping[str, frozenset[str]]) -> str | None:
+class Refusal(NamedTuple):
+    """Why no trainer carries out an objective, and the key under `objective` that causes it, with its value."""
+
+    problem: str
+    key: str
+    value: Any
+
+
+def refusal(objective: Objective, architecture: str, trainers: Mapping[str, frozenset[str]]) -> Refusal | None:
     """Why no trainer carries this objective out on a student of this architecture; None where one does."""
     if architecture not in objective.architectures:
-        return f"the objective {objective.loss} is for {' and '.join(objective.architectures)} students only"
+        problem = f"the objective {objective.loss} is for {' and '.join(objective.architectures)} students only"
+        return Refusal(problem, "loss", objective.loss)
     lacking = sorted(objective.needs - trainers[architecture])
     if lacking:
-        return f"the trainer of {architecture} students lacks {', '.join(lacking)}, which {objective.loss} needs"
+        key = objective.because.get(lacking[0], "loss")
+        problem = f"the trainer of {architecture} students lacks {', '.join(lacking)}, which {objective.loss} needs"
+        return Refusal(problem, key, objective.model_dump(by_alias=True)[key])
     return None
 
 
@@ -125,12 +139,13 @@ class KnownObjective:
                 raise TypeError("an objective is validated in the context of a Registry")
             if not isinstance(value, Mapping):
                 raise PydanticCustomError("objective", "an objective is a mapping of keys, with `loss` among them")
-            if not isinstance(value.get("loss"), str) or value["loss"] not in info.context.objectives:
+            loss = value.get("loss")
+            if not isinstance(loss, str) or loss not in info.context.objectives:
                 fault = _unknown("loss", info.context.objectives)
                 raise ValidationError.from_exception_data(
-                    "objective", [{"type": fault, "loc": ("loss",), "input": value.get("loss")}]
+                    "objective", [{"type": fault, "loc": ("loss",), "input": loss}]
                 )
-            return info.context.objectives[value["loss"]].model_validate(value)
+            return info.context.objectives[loss].model_validate(value)
 
         return core_schema.with_info_wrap_validator_function(validated, handler(source))
 

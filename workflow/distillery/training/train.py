@@ -100,12 +100,10 @@ class Prepared:
 
 def prepare(rows: Sequence[TrainingRow], job: TrainingJob) -> Prepared:
     """Encode the rows, find the last checkpoint, set the seed and load the models."""
-    problem = refusal(job.objective, job.architecture, TRAINERS)
-    if problem is not None:
-        settings = job.objective.model_dump(by_alias=True)
-        raise UserError(
-            problem, key="objective", value=settings, remedy="Change the objective, or take another student"
-        )
+    refused = refusal(job.objective, job.architecture, TRAINERS)
+    if refused is not None:
+        remedy = "Change this setting, or take another student"
+        raise UserError(refused.problem, key=f"objective.{refused.key}", value=refused.value, remedy=remedy)
     train = job.train
     tokenizer = AutoTokenizer.from_pretrained(job.base, trust_remote_code=False)
     if tokenizer.pad_token is None:

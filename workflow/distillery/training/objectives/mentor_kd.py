@@ -1,6 +1,7 @@
 """The objective `mentor-kd`: the student imitates the target text, and a mentor's distribution over the next token."""
 
-from typing import TYPE_CHECKING, Literal
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import Field
 
@@ -15,6 +16,8 @@ if TYPE_CHECKING:
 
 class MentorKD(Objective):
     """(1-lambda) CE + lambda KL(mentor || student) on the target. Source: Mentor-KD, section 3.3."""
+
+    because: ClassVar[Mapping[str, str]] = {"mentor": "lambda", "all-positions": "mask", "equal-width": "mask"}
 
     loss: Literal["mentor-kd"]
     weight: float = Field(0.3, ge=0, le=1, alias="lambda", description="Weight of the soft labels.")

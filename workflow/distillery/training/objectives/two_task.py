@@ -1,6 +1,7 @@
 """The objective `two-task`: feedback and rationale of a pair, each with its weight."""
 
-from typing import TYPE_CHECKING, Literal
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import Field
 
@@ -14,6 +15,8 @@ if TYPE_CHECKING:
 
 class TwoTask(Objective):
     """alpha CE(feedback) + (1-alpha) CE(rationale), on pairs of rows. Source: MAPD (arXiv 2410.03663), public code."""
+
+    because: ClassVar[Mapping[str, str]] = {"supervised-padding": "mask_padding"}
 
     loss: Literal["two-task"]
     alpha: float = Field(0.5, ge=0, le=1, description="Weight of the feedback task; at 0 or 1 the other is not read.")
