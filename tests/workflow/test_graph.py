@@ -51,7 +51,7 @@ def test_a_task_whose_gold_does_not_pass_its_grader_stops_before_sampling(projec
 
 TRAINING = {
     *("train_mentor", "train_student", "sample_mentor", "verify_mentor", "compose"),
-    *("predict", "score", "tables", "all"),
+    *("sample_predictions", "score", "tables", "all"),
 }
 CHANGES = {
     "a task's title": ("config/tasks/tiny.yaml", "title: Tiny", "title: Tinier", {"tables", "all"}),

@@ -29,7 +29,7 @@ rule search:
         "../scripts/search.py"
 
 
-ruleorder: search > predict
+ruleorder: search > sample_predictions
 
 
 # Predictions after self-refinement: programs that failed visibly went back to the student, with the error.

@@ -43,7 +43,7 @@ use rule sample_teacher as sample_student_answers with:
 
 
 # Answers of a model to the questions of a split: one greedy completion each, through the completion store.
-use rule sample_teacher as predict with:
+use rule sample_teacher as sample_predictions with:
     input:
         questions="<questions>/{split}.jsonl",
         exemplars="<questions>/exemplars.jsonl",
@@ -53,9 +53,9 @@ use rule sample_teacher as predict with:
         summary="<predictions>/summary.json",
         provenance="<predictions>/provenance.json",
     log:
-        "logs/predict/<cell_on_split>.log",
+        "logs/sample_predictions/<cell_on_split>.log",
     benchmark:
-        "benchmarks/predict/<cell_on_split>.tsv"
+        "benchmarks/sample_predictions/<cell_on_split>.tsv"
     priority: 0
     params:
         **stage("sample"),
