@@ -78,3 +78,10 @@ def test_the_page_is_short_and_its_links_lead_somewhere():
     assert len(PAGE.splitlines()) < 200
     links = re.findall(r"\]\(([^)#]+)\)", PAGE)
     assert links and [link for link in links if not (REPOSITORY / "docs" / link).exists()] == []
+
+
+def test_the_page_lists_the_wildcards_that_the_snakefile_constrains():
+    listed = re.search(r"\*\*Wildcards:\*\*(.*?)\n- ", section("Paths and wiring"), flags=re.DOTALL)[1]
+    snakefile = (REPOSITORY / "Snakefile").read_text()
+    constrained = re.search(r"^wildcard_constraints:\n((?:    .*\n)+)", snakefile, flags=re.MULTILINE)[1]
+    assert set(re.findall(r"`(\w+)`", listed)) == set(re.findall(r"^    (\w+)=", constrained, flags=re.MULTILINE))

@@ -1,3 +1,4 @@
+# The questions that a student gets wrong: a committee explains them.
 rule mistakes:
     input:
         questions="<questions>/train.jsonl",
