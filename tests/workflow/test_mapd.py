@@ -52,7 +52,7 @@ def test_counts_add_up_from_exam_to_pairs(finished_mapd_template):
     assert rows["mistakes"] == counts["mistakes"] == rows["pairs"] + sum(rows["dropped"].values())
     assert rows["training_rows"] == 2 * rows["pairs"]
     for model in ("tiny-random", "tiny-other"):
-        reviewed = json.loads((root / LESSON / "asked" / model / "reviewed.json").read_text())
+        reviewed = json.loads((root / LESSON / "members" / model / "reviewed.json").read_text())
         assert reviewed["reviews"] == reviewed["valid"] + sum(reviewed["invalid"].values())
         assert reviewed["reviews"] == sum(one["completions"] for one in reviewed["replies"].values())
 
