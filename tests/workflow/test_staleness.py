@@ -41,7 +41,7 @@ def another_arm(project: Any) -> None:
     )
 
 
-BELOW_TRAINING = {"predict": 2, "score": 2, "tables": 1, "all": 1}
+BELOW_TRAINING = {"sample_predictions": 2, "score": 2, "tables": 1, "all": 1}
 BELOW_VERDICTS = {
     "compose": 3,
     "train_mentor": 1,
@@ -84,7 +84,7 @@ CHANGES = [
     Change(
         "the teacher's revision",
         settings("config/models.yaml", "tiny-random.seed", 1),
-        planned={"base_model": 2, "check_vocabulary": 1, **SAMPLER_CHANGED, "predict": 3, "score": 3},
+        planned={"base_model": 2, "check_vocabulary": 1, **SAMPLER_CHANGED, "sample_predictions": 3, "score": 3},
         computed={"base_model": 1, "sample": 1, "verify": 1},
         drawn=12,
         target=TEACHER,
@@ -98,21 +98,21 @@ CHANGES = [
     Change(
         "learning rate of one recipe",
         settings("config/setups.yaml", "tiny.recipes.fine-tune-cot.train", {"learning_rate": 0.002}),
-        planned={"train_student": 1, "predict": 1, "score": 1, "tables": 1, "all": 1},
+        planned={"train_student": 1, "sample_predictions": 1, "score": 1, "tables": 1, "all": 1},
         computed={"train": 1, "sample": 1, "score": 1, "tables": 1},
         drawn=5,
     ),
     Change(
         "an objective's weight",
         replace("config/recipes/mentor-kd.yaml", "lambda: 0.3", "lambda: 0.4"),
-        planned={"train_student": 1, "predict": 1, "score": 1, "tables": 1, "all": 1},
+        planned={"train_student": 1, "sample_predictions": 1, "score": 1, "tables": 1, "all": 1},
         computed={"train": 1, "sample": 1, "score": 1, "tables": 1},
         drawn=5,
     ),
     Change(
         "one more recipe",
         another_arm,
-        planned={"compose": 1, "train_student": 1, "predict": 1, "score": 1, "tables": 1, "all": 1},
+        planned={"compose": 1, "train_student": 1, "sample_predictions": 1, "score": 1, "tables": 1, "all": 1},
         computed={"compose": 1, "train": 1, "sample": 1, "score": 1, "tables": 1},
         drawn=5,
     ),
@@ -132,7 +132,7 @@ CHANGES = [
             "check_vocabulary": 1,
             "compose": 2,
             "train_mentor": 2,
-            "predict": 2,
+            "sample_predictions": 2,
             "score": 2,
             "tables": 1,
             "all": 1,

@@ -61,7 +61,7 @@ def test_plan_knows_what_the_cache_will_answer(finished):
 
 def drawn(project, record: str) -> int:
     """Samples that the committee's jobs of one kind have drawn in the last run."""
-    paths = (project.root / LESSON / "asked").glob(f"*/{record}.provenance.json")
+    paths = (project.root / LESSON / "members").glob(f"*/{record}.provenance.json")
     return sum(json.loads(path.read_text())["work"]["generated"] for path in paths)
 
 
