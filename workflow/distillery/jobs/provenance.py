@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from distillery.files import sha256_file
-from distillery.jobs.code_digest import module_digests
+from distillery.jobs.code_digest import definition_digests
 from distillery.jobs.job import Job, as_list
 
 
@@ -27,7 +27,7 @@ def provenance(job: Job, started: datetime, finished: datetime, work: Mapping[st
         "input_digests": job.input_digests,
         "output_digests": {name: sha256_file(path) for name, path in job.results.items() if Path(path).is_file()},
         "params": dict(job.params),
-        "modules": module_digests(job.stage),
+        "definitions": definition_digests(job.stage),
         "threads": job.threads,
         "gpus": job.gpus,
         "work": dict(work or {}),
