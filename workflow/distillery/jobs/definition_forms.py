@@ -131,7 +131,10 @@ class Form:
             self.refer("own")
 
     def write_Name(self, node: ast.Name) -> None:
-        self.write_chain(node.id, ())
+        if self._in_class() and not isinstance(node.ctx, ast.Load):
+            self.text.append(node.id)  # an attribute, whatever has its name outside
+        else:
+            self.write_chain(node.id, ())
 
     def write_Attribute(self, node: ast.Attribute) -> None:
         if self._write_location(node):
@@ -269,8 +272,11 @@ class Form:
         self.text.append(")")
         self._bound_in_class(node.name)
 
+    def _in_class(self) -> bool:
+        return bool(self.scopes) and self.scopes[-1].kind == "class"
+
     def _bound_in_class(self, *names: str) -> None:
-        if self.scopes and self.scopes[-1].kind == "class":
+        if self._in_class():
             self.scopes[-1].names.update((name, []) for name in names)
 
     def write_Assign(self, node: ast.Assign) -> None:
@@ -278,7 +284,7 @@ class Form:
         self._bound_in_class(*bindings(node.targets, self.package).names)
 
     def write_AnnAssign(self, node: ast.AnnAssign) -> None:
-        in_class = bool(self.scopes) and self.scopes[-1].kind == "class"
+        in_class = self._in_class()
         if in_class:
             self.text.append("(field")
             self.write_annotation(node.annotation)
@@ -303,7 +309,7 @@ class Form:
         self.imports |= found.modules
         if isinstance(node, ast.ImportFrom) and node.names[0].name == "*" and found.modules:
             self.refer("module", absolute(node, self.package))
-        if self.scopes and self.scopes[-1].kind == "class":
+        if self._in_class():
             self.scopes[-1].names.update(found.names)
         if not found.modules:  # a library module may be called otherwise; what is taken from it is referred to
             self.write_fields(node)

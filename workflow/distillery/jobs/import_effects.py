@@ -24,9 +24,9 @@ PURE_CALLS = {
 
 PURE_METHODS = {
     *("casefold", "decode", "encode", "format", "join", "lower", "replace", "split", "splitlines", "strip", "upper"),
-    *("items", "keys", "values"),
+    *("items", "keys", "values", "absolute", "joinpath", "relative_to", "resolve", "with_name", "with_suffix"),
 }
-"""Methods of texts and mappings that return a value and do nothing else."""
+"""Methods of texts, mappings and paths that return a value and do nothing else."""
 
 PURE_DECORATORS = {
     *("builtins.classmethod", "builtins.property", "builtins.staticmethod"),
