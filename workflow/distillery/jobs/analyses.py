@@ -22,7 +22,7 @@ ANALYSIS = ("bindings", "definition_forms", "definitions", "import_effects")
 class Analyses:
     """Analyses of files, kept in a folder by the digest of each file.
 
-    Use as a context: what was asked for is written at its end. A folder that cannot be written costs time only.
+    Use as a context: analyses that were used are written at its end. A folder that cannot be written costs time only.
     """
 
     def __init__(self, folder: Path) -> None:
