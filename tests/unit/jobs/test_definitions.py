@@ -188,6 +188,14 @@ DIFFERENT = {
     "a lambda": swap("f = lambda x: x + 1\n"),
     "the first iterable of a comprehension": swap("N = [1]\ndef f(x):\n    return [N for N in N]\n"),
     "a global variable": swap("N = 1\ndef f(x):\n    global N\n    N += x\n    return N\n"),
+    "a global variable inside a function with a local one": swap(
+        "N = 1\ndef f(x):\n    N = 0\n    def g():\n        global N\n        return N\n    return g\n",
+        "N = 1",
+        "N = 2",
+    ),
+    "what takes the place of an import for type checkers": swap(
+        "import typing\nif typing.TYPE_CHECKING:\n    import b\nelse:\n    N = 1\ndef f(x):\n    return N\n"
+    ),
     "an annotation that a decorator may read": swap(
         "from pydantic import validate_call\n@validate_call\ndef f(x: int):\n    return x\n", "int", "str"
     ),
@@ -292,6 +300,15 @@ DIFFERENT = {
     "a statement in the package of an imported module": below(
         "import distillery.b.c\ndef f(x):\n    return x\n", "1", "2", b_init="print(1)\n", b__c=""
     ),
+    "a statement in a module that a function imports": below(
+        "def f(x):\n    import distillery.b\n    return x\n", "1", "2", b="print(1)\n"
+    ),
+    "a submodule of a package that is a value": below(
+        "import distillery.b.c\nfrom distillery import b\ndef f(x):\n    return getattr(b, x)\n",
+        "1",
+        "2",
+        b__c="N = 1\n",
+    ),
     "the order of statements that run on import": swap(
         "N = []\nN.append(1)\nN.append(3)\ndef f(x):\n    return N\n", "(1)\nN.append(3)", "(3)\nN.append(1)"
     ),
@@ -307,6 +324,14 @@ DIFFERENT = {
             b="N = 2\n",
             c="N = 1\n",
         ),
+    ),
+    "an import of another definition that is reached already": below(
+        "from distillery import b, c, d\ndef f(x):\n    return b.g, c.g, d.h\n",
+        "distillery.b",
+        "distillery.c",
+        b="def g():\n    return 1\n",
+        c="def g():\n    return 2\n",
+        d="from distillery.b import g\ndef h():\n    return g()\n",
     ),
     "definitions of equal text that refer to different ones": (
         package(
