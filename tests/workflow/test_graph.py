@@ -134,8 +134,14 @@ CHANGES = {
     "the training code": (
         "workflow/distillery/training/objectives.py",
         "IGNORE = -100",
-        "IGNORE = -100\nSPARE = 1",
+        "IGNORE = -101",
         TRAINING,
+    ),
+    "an unused function beside it": (
+        "workflow/distillery/training/objectives.py",
+        "IGNORE = -100",
+        "IGNORE = -100\n\n\ndef unused(logits):\n    return logits * IGNORE",
+        set(),
     ),
 }
 
