@@ -43,7 +43,7 @@ FAULTS = {
     "a pair that is none": (lambda file: file["same_family"].append(["x", "fixed"]), ["no such reviewer"]),
     "unknown model": (lambda file: file["teachers"]["fixed"].update(model="gpt-9"), ["gpt-9", "teachers.fixed.model"]),
     "unknown prompt": (lambda file: file["teachers"]["fixed"].update(feedback="no"), ["teachers.fixed.feedback"]),
-    "unknown review prompt": (lambda file: file["teachers"]["fixed"].update(review="no"), ["review of fixed"]),
+    "unknown review prompt": (lambda file: file["teachers"]["fixed"].update(review="no"), ["teachers.fixed.review"]),
     "unknown exam": (lambda file: file["student_answers"].update(sampler="no"), ["student_answers.sampler"]),
     "an exam by a teacher": (
         lambda file: file["student_answers"].update(sampler="smollm2-few-shot"),
@@ -138,7 +138,9 @@ def test_a_person_reviews_once_the_sheet_is_named(config):
     edit(config, COMMITTEE, lambda file: file.update(people={"anna": {}}))
     committee = load(config).committees["miniature"]
     assert "anna" not in routing_of(committee)["fixed"] and "anna" in routing_of(committee, also="anna")["fixed"]
-    edit(config, COMMITTEE, lambda file: file["people"]["anna"].update(sheet="anna.csv"))
+    sheet = config / "anna.csv"
+    sheet.touch()
+    edit(config, COMMITTEE, lambda file: file["people"]["anna"].update(sheet=str(sheet)))
     assert "anna" in routing_of(load(config).committees["miniature"])["fixed"]
 
 

@@ -53,7 +53,7 @@ FAULTS = {
         "experiments/miniature.yaml",
         "arms",
         [{"recipe": "fine-tune-cot"}, {"recipe": "fine-tune-cot", "set": {"train.epochs": 9}}],
-        ["one title", "arms.title", "title of its own"],
+        ["one title", "arms.1.title", "title of its own"],
     ),
     "unknown recipe of an arm": ("experiments/miniature.yaml", "arms", [{"recipe": "nope"}], ["nope", "mentor-kd"]),
     "unknown task of an experiment": ("experiments/miniature.yaml", "tasks", ["nope"], ["nope", "arithmetic"]),
@@ -99,7 +99,7 @@ def test_a_fault_is_refused_with_file_key_value_and_remedy(config, file, key, va
     edit(config / file, key, value)
     with pytest.raises(UserError) as told:
         load_workspace({"experiments": ["miniature"]}, config)
-    assert all(".yaml: " in line for line in str(told.value).splitlines())
+    assert all(".yaml:" in line for line in str(told.value).splitlines())
     for word in words:
         assert word in str(told.value)
 

@@ -44,6 +44,9 @@ def check(
         made = "yes" if name in workspace.settings.experiments else "no"
         table.add_row(name, ", ".join(experiment.tasks), str(len(experiment.arms)), str(cells), made)
     out.print(table)
+    for name, faults in workspace.not_runnable().items():
+        lines = "\n".join(f"  {fault}" for fault in faults)
+        out.print(f"not runnable here: {name}\n{lines}", markup=False, highlight=False, soft_wrap=True)
 
 
 @app.command()

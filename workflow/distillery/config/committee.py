@@ -34,7 +34,9 @@ class Person(Section):
     """A reviewer who fills in a sheet. Their reviews count once the filled sheet is named."""
 
     sheet: str | None = Field(
-        None, description="The filled sheet, .csv or .jsonl; `{task}` and `{student}` stand for whose exam it is."
+        None,
+        pattern=r"\.(csv|jsonl)$",
+        description="The filled sheet, .csv or .jsonl; `{task}` and `{student}` stand for whose answers it is about.",
     )
 
 
