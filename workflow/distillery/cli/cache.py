@@ -8,12 +8,12 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from distillery.cli.common import exit_on_user_error, seconds_of, size
+from distillery.cli.common import exit_on_user_error, new_app, seconds_of, size
 from distillery.files import sha256_file
 from distillery.jobs.cache import OFF, ArtifactCache
 from distillery.planning.references import artifact_keys
 
-app = typer.Typer(no_args_is_help=True, help="Look after the artifact cache: what jobs made.")
+app = new_app("Look after the artifact cache: what jobs made.")
 
 Location = Annotated[Path | None, typer.Option("--cache", help="Folder; else DISTILLERY_CACHE, else work/cache.")]
 
@@ -31,7 +31,7 @@ def stats(cache: Location = None) -> None:
     """Count entries, seconds of work and bytes, by stage."""
     found: dict[str, list[tuple[float, int]]] = {}
     for _, entry in _cache(cache).entries():
-        held = sum(content.bytes for one in entry.outputs.values() for content in one.files.values())
+        held = sum(content.bytes for output in entry.outputs.values() for content in output.files.values())
         found.setdefault(entry.stage, []).append((float(entry.record.get("seconds", 0)), held))
     table = Table("stage", "entries", "hours of work", "size")
     for stage, entries in sorted(found.items()):
