@@ -25,12 +25,7 @@ def source(**settings):
 
 
 SHIPPED = Shipped(right=0.5, right_on_mistakes=0.2, failing=0.1)
-QUESTIONS, SAMPLES, ROWS, PAIRS = (
-    Path("train.jsonl"),
-    Path("completions.jsonl"),
-    Path("rows.jsonl"),
-    Path("pairs.jsonl"),
-)
+QUESTIONS, SAMPLES, ROWS = Path("train.jsonl"), Path("completions.jsonl"), Path("rows.jsonl")
 
 
 def expectations(tmp_path, *more, **sources):
