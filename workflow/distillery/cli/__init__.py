@@ -11,11 +11,10 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
-from rich.table import Table
 
 from distillery import __version__
 from distillery.cli import cache, lineage, planning, store
-from distillery.cli.common import exit_on_user_error, new_app, use_library_of
+from distillery.cli.common import exit_on_user_error, new_app, new_table, use_library_of
 from distillery.cli.targets import read_settings
 from distillery.config.load import load_workspace
 from distillery.config.schemas import write_all
@@ -51,11 +50,11 @@ def check(
         run = read_settings(settings)
         use_library_of(config.resolve().parent)
         workspace = load_workspace(run, config, settings_file=str(settings))
-    table = Table("table", "tasks", "arms", "cells", "made by this run")
+    table = new_table("table", "tasks", "arms", "cells", "in this run", words=2)
     for name, experiment in workspace.experiments.items():
         cells = len(list(workspace.cells(name)))
         made = "yes" if name in workspace.settings.experiments else "no"
-        table.add_row(name, ", ".join(experiment.tasks), str(len(experiment.arms)), str(cells), made)
+        table.add_row(name, "\n".join(experiment.tasks), str(len(experiment.arms)), str(cells), made)
     out.print(table)
 
 
@@ -66,7 +65,7 @@ def times(results: Annotated[Path, typer.Argument(help="Folder of the results.")
     with exit_on_user_error():
         for record in records_in(existing_results(results)):
             spent.setdefault(record["stage"], []).append(record["seconds"])
-    table = Table("stage", "jobs", "seconds", "longest")
+    table = new_table("stage", "jobs", "seconds", "longest")
     for stage, seconds in sorted(spent.items(), key=lambda item: -sum(item[1])):
         table.add_row(stage, str(len(seconds)), f"{sum(seconds):.0f}", f"{max(seconds):.0f}")
     total = [second for seconds in spent.values() for second in seconds]

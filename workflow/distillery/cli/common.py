@@ -9,7 +9,9 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich import box
 from rich.console import Console
+from rich.table import Table
 
 from distillery.errors import UserError
 from distillery.jobs.code_digest import LIBRARY
@@ -21,6 +23,18 @@ ConfigFiles = Annotated[list[Path] | None, typer.Option("--configfile", help="Se
 def new_app(summary: str) -> typer.Typer:
     """A group of commands. Help texts are plain: in rich's markup, brackets as in `[/model]` would be tags."""
     return typer.Typer(no_args_is_help=True, add_completion=False, help=summary, rich_markup_mode=None)
+
+
+def new_table(*columns: str, words: int = 1) -> Table:
+    """A table that fits into 80 characters: no lines between columns, and no cell is broken.
+
+    Args:
+        words: Number of columns with words, at the left; the others hold numbers.
+    """
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
+    for number, heading in enumerate(columns):
+        table.add_column(heading, justify="left" if number < words else "right", no_wrap=True)
+    return table
 
 
 @contextmanager

@@ -36,17 +36,36 @@ def why(
     out = Console()
     with exit_on_user_error():
         nodes, (node,) = nodes_of([target], configfile)
-        forecasts, _ = forecast_jobs(nodes, ArtifactCache.from_environment())
-        by_node = {id(forecast.node): forecast for forecast in forecasts}
-        top = by_node[id(node)]
-        stale = [forecast for forecast in forecasts if forecast.status is not JobStatus.DONE]
-        _print_verdict(out, top, stale)
-        makers = {path: node for node in nodes for path in node.job.outputs.values()}
-        tree = Tree(_line(top))
-        _grow(tree, top.node, makers, by_node, set())
-        Console(width=UNBROKEN).print(tree)
+        _explain(out, nodes, node)
         if question is not None:
             _print_question(out, nodes, question)
+
+
+def _explain(out: Console, nodes: Sequence[Node], node: Node) -> None:
+    """Print whether the outputs of a job are up to date, and the tree of what they come from."""
+    forecasts, _ = forecast_jobs(nodes, ArtifactCache.from_environment())
+    by_node = {id(forecast.node): forecast for forecast in forecasts}
+    top = by_node[id(node)]
+    makers = {path: maker for maker in nodes for path in maker.job.outputs.values()}
+    behind = _behind(node, makers)
+    stale = [found for found in forecasts if found.status is not JobStatus.DONE and id(found.node) in behind]
+    _print_verdict(out, top, stale)
+    tree = Tree(_line(top))
+    _grow(tree, node, makers, by_node, set())
+    Console(file=out.file, width=UNBROKEN).print(tree)
+
+
+def _behind(node: Node, makers: Mapping[Path, Node]) -> set[int]:
+    """A job and all that its inputs come from, by identity."""
+    found = {id(node)}
+    todo = [node]
+    while todo:
+        inputs = [path for paths in todo.pop().job.inputs.values() for path in as_list(paths)]
+        for maker in (makers[path] for path in inputs if path in makers):
+            if id(maker) not in found:
+                found.add(id(maker))
+                todo.append(maker)
+    return found
 
 
 def _print_question(out: Console, nodes: Sequence[Node], question: str) -> None:

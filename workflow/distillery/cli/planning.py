@@ -6,11 +6,10 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from distillery.cli.common import ConfigFiles, exit_on_user_error, graph_here
+from distillery.cli.common import ConfigFiles, exit_on_user_error, graph_here, new_table
 from distillery.cli.targets import FORM, nodes_of
 from distillery.jobs.cache import ArtifactCache
 from distillery.jobs.gpus import installed_gpus
@@ -57,7 +56,7 @@ def plan(
 
 def _jobs_table(rows: Rows) -> Table:
     """Jobs by what becomes of them, and their seconds."""
-    table = _table("stage", *map(str, PLANNED), "job-seconds")
+    table = new_table("stage", *map(str, PLANNED), "job-seconds")
     for name, jobs in _with_total(rows):
         counts = [sum(forecast.status is status for forecast, _ in jobs) for status in PLANNED]
         table.add_row(name, *(f"{count:,}" if count else NONE for count in counts),
@@ -67,7 +66,7 @@ def _jobs_table(rows: Rows) -> Table:
 
 def _work_table(rows: Rows) -> Table:
     """What models will generate and train on."""
-    table = _table("stage", "samples", "at most", "stored", "tokens", "money")
+    table = new_table("stage", "samples", "at most", "stored", "tokens", "money")
     for name, jobs in _with_total(rows):
         costs = [cost for _, cost in jobs]
         bounded = any(cost.at_most for cost in costs)
@@ -81,14 +80,6 @@ def _work_table(rows: Rows) -> Table:
             _sum([cost.tokens for cost in costs]),
             f"{'≤' if bounded else ''}{money:.2f}" if money else NONE,
         )
-    return table
-
-
-def _table(*columns: str) -> Table:
-    """A table without lines between columns: it fits into 80 characters."""
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
-    for number, heading in enumerate(columns):
-        table.add_column(heading, justify="right" if number else "left", no_wrap=True)
     return table
 
 

@@ -5,9 +5,8 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
-from rich.table import Table
 
-from distillery.cli.common import exit_on_user_error, new_app, seconds_of, size
+from distillery.cli.common import exit_on_user_error, new_app, new_table, seconds_of, size
 from distillery.planning.references import completion_keys
 from distillery.sampling.store import CompletionStore
 from distillery.sampling.store_maintenance import collect, export, import_slice, statistics, verify
@@ -23,18 +22,21 @@ Results = Annotated[list[Path] | None, typer.Option(help="Results whose completi
 @app.command()
 def stats(store: Location = None) -> None:
     """Count what the store holds, by model and way of decoding."""
-    where = CompletionStore(store)
-    table = Table("model", "decoding", "completions", "tokens", "units", "stored twice", "damaged", "size", "series")
+    out, where = Console(highlight=False), CompletionStore(store)
+    table = new_table("series", "completions", "tokens", "units", "twice", "damaged", "size")
+    names = []
     total = 0
     with exit_on_user_error():
         for series in statistics(where):
             total += series.completions
-            table.add_row(
-                series.model[:48], series.decoding, f"{series.completions:,}", f"{series.completion_tokens:,}",
-                str(series.units), str(series.twice), str(series.damaged), size(series.bytes), series.series[:12],
-            )  # fmt: skip
-    Console().print(table)
-    Console().print(f"{total:,} completions in {where.location}")
+            counts = (series.completions, series.completion_tokens, series.units, series.twice, series.damaged)
+            table.add_row(series.series[:12], *(f"{count:,}" for count in counts), size(series.bytes))
+            names.append(f"{series.series[:12]}  {series.model}, {series.decoding}")
+    if names:
+        out.print(table)
+        out.print("twice: stored again, of which the first written counts. Series:")
+        out.print("\n".join(names), markup=False, soft_wrap=True)
+    out.print(f"{total:,} completions in {where.location}", soft_wrap=True)
 
 
 @app.command("verify")
