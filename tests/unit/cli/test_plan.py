@@ -63,8 +63,21 @@ def test_a_first_run_is_forecast_from_shipped_rates_and_says_so(small, command):
     assert found["train"]["depends"] == "1" and float(found["train"]["job-seconds"]) > 0
     assert int(found["train"]["tokens"]) > 0
     assert found["sample"]["samples"] == "8" and float(found["sample"]["job-seconds"]) > 0
-    assert "Rates: shipped rates for a 2-core CPU, measured 2026-11-24, for" in " ".join(output.split())
-    assert "not measured on this machine yet" in " ".join(output.split())
+    text = " ".join(output.split())
+    assert "Rates: shipped rates for a 2-core CPU, measured 2026-11-24, for all stages: none is measured" in text
+
+
+def test_a_stage_that_was_not_measured_here_is_named(small, change, command):
+    """Sampling was measured here, scoring was not; the record of another machine does not count."""
+    change(temperature=0.9, divisor=2)
+    for path in (small / "work/cache").rglob("*.json"):
+        if "results/scores" in path.read_text():
+            path.unlink()
+    record = (small / PREDICTIONS.replace("predictions/a", "scores/a")).with_name("provenance.json")
+    record.write_text(record.read_text().replace('"host": "', '"host": "not '))
+    text = " ".join(command("plan", "miniature/pad").output.split())
+    assert "seconds are measured on this machine, but for the stages in the next line." in text
+    assert "for score: not measured on this machine yet." in text
 
 
 def test_what_the_cache_has_is_restored_and_costs_nothing(small, command):

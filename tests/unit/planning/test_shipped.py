@@ -43,7 +43,7 @@ def test_the_default_is_forecast_from_nothing_within_a_factor_of_two(tmp_path, m
 
 
 def finished(root: Path) -> Path:
-    """Results with each thing that is measured: a teacher's rationales and programs, reviews, and a student's programs."""
+    """Results with each thing that is measured: rationales and programs of a teacher, and programs of a student."""
     outcomes = {"right": 3, "wrong": 4, "rejected": 0, "raised": 0, "unparsable": 1}
     failing = {"right": 5, "wrong": 0, "rejected": 1, "raised": 2, "unparsable": 0}
     for name, found in {"cot": outcomes, "program": failing}.items():

@@ -96,12 +96,14 @@ def _notes(costs: Sequence[Estimate], rows: Rows, rates: Rates) -> Iterable[str]
     yield ""
     yield "Job-seconds are the seconds of all jobs added up. Jobs that run side by side end sooner."
     shipped = [stage for stage, jobs in rows.items() if any(cost.shipped and cost.seconds for _, cost in jobs)]
-    if any(cost.seconds and not cost.shipped for cost in costs):
+    measured = any(cost.seconds and not cost.shipped for cost in costs)
+    if measured:
         yield "Rates: seconds are measured on this machine" + (
             ", but for the stages in the next line." if shipped else "."
         )
     if shipped:
-        yield f"Rates: {rates.shipped}, for {', '.join(shipped)}: not measured on this machine yet."
+        which = f"for {', '.join(shipped)}: not measured" if measured else "for all stages: none is measured"
+        yield f"Rates: {rates.shipped}, {which} on this machine yet."
         if installed_gpus():
             yield "This machine has a GPU, for which no rates are shipped: expect fewer seconds."
     yield "depends: restored if the jobs before it give what they gave, else computed; counted in full."
