@@ -1,5 +1,6 @@
 """`distillery why` and `accept`: where a result comes from, what changed, and keeping it all the same."""
 
+import io
 import json
 from pathlib import Path
 
@@ -11,7 +12,8 @@ from distillery.cli.targets import outputs_of
 from distillery.config.load import load_workspace
 from distillery.errors import UserError
 from distillery.files import write_json
-from distillery.planning.snakemake_graph import read_graph
+from distillery.jobs.job import Job
+from distillery.planning.snakemake_graph import Node, read_graph
 
 REPOSITORY = Path(__file__).parents[3]
 CELL = "arithmetic/test/miniature/pad/smollm2-135m-half/seed1"
@@ -96,6 +98,20 @@ def test_upstream_accepts_every_stale_job_behind_the_target_inputs_first(small, 
     output = command("accept", "miniature/pad", "--reason", "x", "--upstream").output
     accepted = [line.split()[1] for line in output.splitlines() if line.startswith("accepted")]
     assert accepted == [PREDICTIONS, f"results/scores/{CELL}/graded.jsonl"]
+
+
+def test_upstream_passes_over_a_job_that_the_cache_answers_once_its_inputs_are_accepted(small, change, command):
+    change(temperature=0.25)
+    output = command("accept", "miniature/pad", "--reason", "x", "--upstream").output
+    assert [line.split()[1] for line in output.splitlines() if line.startswith("accepted")] == [PREDICTIONS]
+
+
+def test_a_stale_job_that_an_output_does_not_come_from_is_not_its_cause(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    first, other = (Node(name, Job(name, {}, {"out": Path(name)}, {}), True, "") for name in ("first", "other"))
+    out = Console(file=io.StringIO(), width=80)
+    _explain(out, [first, other], other)
+    assert out.file.getvalue().startswith("stale, from other on: it was never made here")
 
 
 def test_what_is_not_stale_or_not_the_jobs_output_is_not_accepted(small, change, command, monkeypatch):

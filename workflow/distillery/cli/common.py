@@ -26,14 +26,14 @@ def new_app(summary: str) -> typer.Typer:
 
 
 def new_table(*columns: str, words: int = 1) -> Table:
-    """A table that fits into 80 characters: no lines between columns, and no cell is broken.
+    """A table that fits into 80 characters: it has no lines between columns.
 
     Args:
         words: Number of columns with words, at the left; the others hold numbers.
     """
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
     for number, heading in enumerate(columns):
-        table.add_column(heading, justify="left" if number < words else "right", no_wrap=True)
+        table.add_column(heading, justify="left" if number < words else "right")
     return table
 
 

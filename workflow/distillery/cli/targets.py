@@ -7,7 +7,7 @@ from typing import Any
 
 import yaml
 
-from distillery.cli.common import graph_here, require_project
+from distillery.cli.common import graph_here
 from distillery.config.load import load_workspace
 from distillery.config.workspace import Workspace
 from distillery.errors import UserError
@@ -28,7 +28,6 @@ def outputs_of(targets: Sequence[str], configfiles: list[Path] | None) -> list[s
     Raises:
         UserError: No such experiment or cell, or several; the message lists them, the closest first.
     """
-    require_project()
     workspace = None
     outputs = []
     for target in targets:
