@@ -117,6 +117,18 @@ def test_records_of_stages_that_no_longer_exist_and_broken_ones_change_nothing(t
     assert rates.seconds(planned("peer_review", reviewers="mine"), 5, 100) == (pytest.approx(11), False)
 
 
+@pytest.mark.parametrize("lacking", [{"work": None}, {"params": None}, {"work": {"generated": 3, "seconds": None}}])
+@pytest.mark.parametrize("stage", ["sample", "peer_review", "train", "refine", "search", "base_model", "verify"])
+def test_a_record_that_lacks_a_part_says_nothing(stage, lacking):
+    bare = {"stage": stage, "host": platform.node(), "seconds": 2, "params": {}, "work": {}, **lacking}
+    steps = {"samples": 1, "beams": 1, "max_lines": 9}
+    forecast = planned(stage, sampler="mine", reviewers="mine", spec={"kind": "hub", "rounds": 2, "steps": steps})
+    rates = Rates([bare])
+    measured = stage in {"base_model", "verify"}
+    assert rates.seconds(forecast, 0 if measured else 3, 100) == ((2, False) if measured else None)
+    assert rates.tokens_per_unit(forecast) is None and rates.requested(forecast) == 1
+
+
 def test_the_shipped_rates_hold_no_name_of_a_machine_a_recipe_or_a_sampler():
     shipped = shipped_rates()
     text = json.dumps([dict(job) for job in shipped.jobs])

@@ -14,7 +14,7 @@ from distillery.files import read_json_lines
 from distillery.jobs.cache import ArtifactCache
 from distillery.planning.forecast import Forecast
 from distillery.planning.shipped import Records, Shipped, records_in, shipped_rates
-from distillery.planning.stages import REFINE, SEARCH, StageCost, cost_of
+from distillery.planning.stages import BATCH_SIZE, NOTHING, REFINE, SEARCH, StageCost, at, cost_of
 from distillery.programs.self_refinement import most_repairs
 from distillery.programs.step_search import most_lines
 
@@ -73,11 +73,15 @@ class Rates:
     def tokens_per_unit(self, forecast: Forecast) -> float | None:
         """Tokens of one row, or of one pair of rows, in a training like this one."""
         for records in (self.records, self.shipped.jobs):
-            counted = [record for record in _of_stage(records, forecast.node.job.stage) if _work(record, "steps")]
+            counted = [
+                record
+                for record in _of_stage(records, forecast.node.job.stage)
+                if _work(record, "steps") and _work(record, "tokens") and at(_params(record), BATCH_SIZE) is not NOTHING
+            ]
             alike = _alike(counted, forecast) or counted
             if alike:
                 return statistics.median(
-                    record["work"]["tokens"] / record["work"]["steps"] / record["params"]["train"]["batch_size"]
+                    record["work"]["tokens"] / record["work"]["steps"] / at(_params(record), BATCH_SIZE)
                     for record in alike
                 )
         return None
@@ -86,7 +90,7 @@ class Rates:
         """Share of the most requests of a refinement or a search that is really made."""
         stage = forecast.node.job.stage
         found = [(record, _most_of(record)) for record in _of_stage(self.records, stage)]
-        counted = [record for record, most in found if most and "requested" in record["work"]]
+        counted = [record for record, most in found if most and _work(record, "requested") is not None]
         alike = _alike(counted, forecast) or counted
         if alike:
             return statistics.mean(record["work"]["requested"] / (_most_of(record) or 1) for record in alike)
@@ -138,7 +142,7 @@ def _per_unit(records: Records, cost: StageCost, forecast: Forecast | None = Non
     rates = []
     for record in records:
         rate = record["work"]["seconds"] / record["work"][cost.unit]
-        measured = cost.longest(record["params"])
+        measured = cost.longest(_params(record))
         if longest and measured:
             rate *= (longest + PROMPT_TOKENS) / (measured + PROMPT_TOKENS)
         rates.append(rate * scale / _size(record) if scale else rate)
@@ -153,11 +157,15 @@ def _alike(records: Records, forecast: Forecast) -> list[Mapping[str, Any]]:
     """The records of jobs with the same values of the parameters that decide alikeness."""
     cost = cost_of(forecast.node.job.stage)
     values = cost.alike_values(forecast.node.job.params)
-    return [record for record in records if values is not None and cost.alike_values(record["params"]) == values]
+    return [record for record in records if values is not None and cost.alike_values(_params(record)) == values]
+
+
+def _params(record: Mapping[str, Any]) -> Mapping[str, Any]:
+    return record.get("params") or {}
 
 
 def _work(record: Mapping[str, Any], name: str) -> Any:
-    return record.get("work", {}).get(name)
+    return (record.get("work") or {}).get(name)
 
 
 def _size(record: Mapping[str, Any]) -> int:

@@ -14,7 +14,7 @@ from typing import Any
 
 from distillery.errors import UserError
 from distillery.files import read_json, read_json_lines
-from distillery.planning.stages import GENERATED, NOTHING, at, cost_of
+from distillery.planning.stages import BATCH_SIZE, GENERATED, NOTHING, at, cost_of
 
 WORK = ("generated", "tokens", "steps", "seconds", "parameters")
 """Counts of a job's work that a forecast reads."""
@@ -99,7 +99,7 @@ def _reduced(record: Mapping[str, Any]) -> dict[str, Any]:
     cost = cost_of(record["stage"])
     named = () if cost.unit == GENERATED else cost.alike  # of requests, alikeness is a name or a whole committee
     params: dict[str, Any] = {}
-    for path in (*named, *filter(None, [cost.limit]), "train.batch_size"):
+    for path in (*named, *filter(None, [cost.limit]), BATCH_SIZE):
         value = at(record["params"], path)
         if value is not NOTHING:
             *parents, last = path.split(".")

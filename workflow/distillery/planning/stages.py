@@ -41,6 +41,7 @@ class StageCost:
 
 GENERATED = "generated"
 TOKENS = "tokens"
+BATCH_SIZE = "train.batch_size"
 
 SAMPLE, ASK_TEACHERS, PEER_REVIEW, REFINE, SEARCH = "sample", "ask_teachers", "peer_review", "refine", "search"
 TRAIN, COMPOSE, COMPOSE_PAIRS = "train", "compose", "compose_pairs"
