@@ -58,7 +58,7 @@ def every_table(wildcards):
     return expand(
         "results/tables/{experiment}/{file}",
         experiment=workspace.settings.experiments,
-        file=["table.md", "table.csv", "table.html", "figure.svg", "figure.png"],
+        file=["table.md", "table.csv", "table.parquet", "table.html", "figure.svg", "figure.png"],
     )
 
 

@@ -31,6 +31,7 @@ rule tables:
     output:
         markdown="results/tables/{experiment}/table.md",
         csv="results/tables/{experiment}/table.csv",
+        parquet="results/tables/{experiment}/table.parquet",
         html=report(
             "results/tables/{experiment}/table.html",
             caption="../report/table.rst",

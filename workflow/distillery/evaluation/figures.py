@@ -8,7 +8,7 @@ Numbers that a paper prints are diamonds. Rendered offline by vl-convert with th
 tables give equal files.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from math import ceil
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ import vl_convert
 
 from distillery.config.experiment import Figure
 from distillery.errors import UserError
-from distillery.evaluation.tables import Row, Table
+from distillery.evaluation.tables import Row, Table, titled
 from distillery.files import atomic_open
 
 # Okabe and Ito's colours, told apart with any colour vision; black is kept for text and yellow is too light for lines.
@@ -32,8 +32,8 @@ FONT = "Liberation Sans, Arial, Helvetica, sans-serif"
 PNG_SCALE = 2
 COLUMNS = 3
 
-# A sweep whose largest value is so many times its smallest doubles or multiplies by ten: a logarithmic axis spaces it.
 LOGARITHMIC_FROM = 8
+"""Largest over smallest value of a sweep from which the axis is logarithmic."""
 
 
 def draw(table: Table, figure: Figure) -> alt.TopLevelMixin:
@@ -136,9 +136,9 @@ def _curves(table: Table, over: str) -> alt.LayerChart:
             remedy=f"Its arms sweep {', '.join(paths)}",
         )
     several_models = len({row.model for row in table.rows}) > 1
-    curves = {id(row): _curve(row, over, several_models) for row in table.rows}
+    curves = {id(row): _curve(row, over, table.labels, several_models) for row in table.rows}
     names = list(dict.fromkeys(curves.values()))
-    x, place, places = _swept_axis(over, [row.swept[over] for row in swept])
+    x, place, places = _swept_axis(table.labels[over], [row.swept[over] for row in swept])
     rows = [_point(row) | {"curve": curves[id(row)], "at": place(row.swept[over])} for row in swept]
     # An arm without the setting is the same at every value: its line needs two points.
     rows += [
@@ -159,15 +159,15 @@ def _curves(table: Table, over: str) -> alt.LayerChart:
     return alt.layer(*marks).properties(width=300, height=240)
 
 
-def _curve(row: Row, over: str, several_models: bool) -> str:
-    others = ", ".join(f"{path.rsplit('.', 1)[-1]}={value}" for path, value in row.swept.items() if path != over)
-    name = f"{row.arm_title} ({others})" if others else row.arm_title
+def _curve(row: Row, over: str, labels: Mapping[str, str], several_models: bool) -> str:
+    others = {path: value for path, value in row.swept.items() if path != over}
+    name = titled(row.arm_title, others, labels)
     return f"{name}, {row.model}" if several_models else name
 
 
-def _swept_axis(over: str, values: list[Any]) -> tuple[alt.X, Callable[[Any], Any], list[Any]]:
+def _swept_axis(label: str, values: list[Any]) -> tuple[alt.X, Callable[[Any], Any], list[Any]]:
     """The axis of a swept setting, where a value lies on it, and all these places in their order."""
-    title = over.rsplit(".", 1)[-1].replace("_", " ")
+    title = label.replace("_", " ")
     if any(isinstance(value, bool) or not isinstance(value, int | float) for value in values):
         words = list(dict.fromkeys(map(str, values)))
         return alt.X("at:O", title=title, sort=words, axis=alt.Axis(labelAngle=0, grid=False)), str, words

@@ -27,10 +27,25 @@ from distillery.verification.judge import Reading, judge
 
 T = TypeVar("T", Completion, Question)
 
-REMEDY = "Delete the predictions file and run the workflow again; it is made anew from the questions"
+REMEDY = "Delete the predictions file and run the workflow again; which makes it again from the questions"
 
 # Summaries keep more digits than tables print, and fewer than differ between machines.
 DIGITS = 4
+
+NO_ANSWER = (Outcome.UNPARSABLE,)
+"""Outcomes without a final answer that the grader could find."""
+
+NOT_RUN = (Outcome.RAISED, Outcome.REJECTED)
+"""Outcomes of programs that did not run to a value: the second was not allowed to run."""
+
+
+def percent_of(counts: Mapping[str, int], outcomes: Iterable[Outcome]) -> float:
+    """The percentage of the questions that have one of these outcomes, from the counts of a grader.
+
+    >>> percent_of({"asked": 8, "raised": 1, "rejected": 1}, NOT_RUN)
+    25.0
+    """
+    return 100 * sum(counts[outcome.value] for outcome in outcomes) / counts["asked"]
 
 
 def score(
@@ -95,8 +110,9 @@ def score_rounds(
         )
         for draft in flat
     ]
-    judged = judge(as_completions, {qid: one.gold for qid, one in asked.items()}, graders, reading).verdicts
-    outcome = {(one.qid, one.round): verdicts for one, verdicts in zip(flat, judged, strict=True)}
+    gold = {qid: question.gold for qid, question in asked.items()}
+    judged = judge(as_completions, gold, graders, reading).verdicts
+    outcome = {(draft.qid, draft.round): verdicts for draft, verdicts in zip(flat, judged, strict=True)}
     last_round = max((draft.round for draft in flat), default=0)
     accuracy: dict[str, list[float]] = {}
     for name in reading.graders(graders):
