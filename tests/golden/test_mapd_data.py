@@ -17,7 +17,8 @@ from distillery.config.review import AcceptanceRule
 from distillery.errors import UserError
 from distillery.peer_review.acceptance import decide, size_matched
 from distillery.peer_review.assignments import assignments
-from distillery.peer_review.audit import audit, audit_markdown
+from distillery.peer_review.audit import audit
+from distillery.peer_review.audit_pages import audit_markdown
 from distillery.peer_review.records import Decision
 from distillery.peer_review.released import TEACHERS, Exchange, mapd_exchange, mapd_mistakes
 from distillery.peer_review.training_pairs import pair_rows

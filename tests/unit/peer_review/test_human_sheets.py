@@ -9,7 +9,8 @@ from distillery.config.review import AcceptanceRule
 from distillery.errors import UserError
 from distillery.peer_review.acceptance import decide
 from distillery.peer_review.assignments import assignments
-from distillery.peer_review.audit import audit, audit_markdown, weighted_kappa, write_audit
+from distillery.peer_review.audit import audit, weighted_kappa
+from distillery.peer_review.audit_pages import audit_markdown, write_pages
 from distillery.peer_review.human_sheets import read_sheet, write_sheet
 from distillery.peer_review.records import Mistake, Review
 from distillery.peer_review.released import mapd_exchange, mapd_mistakes
@@ -210,11 +211,15 @@ def test_kappa_is_one_for_agreement_less_for_chance_and_nothing_where_undefined(
 def test_the_page_has_every_reviewer_and_author_and_no_name_ends_a_cell(tmp_path):
     figures = an_audit()
     figures["authors"]["<b>|"] = figures["authors"].pop("anna")
-    write_audit(figures, tmp_path / "audit.md", "Peer | review")
+    figures["thresholds"] = [dict.fromkeys(("threshold", "accepted", "questions", "right", "precision", "recall"), 1.0)]
+    write_pages(figures, tmp_path / "audit.md", tmp_path / "audit.html", title="Peer | review", note="<i>new</i>")
     page = (tmp_path / "audit.md").read_text()
-    assert page == audit_markdown(figures, "Peer | review")
+    assert page.startswith(audit_markdown(figures, "Peer | review"))
     assert "| jo | 6 | 6 | 0 | 0 | 0 | 0 | 6 | 5.000 | 0.667 | 1.000 |  | lenient |" in page
     assert "&lt;b>\\|" in page and "Peer \\| review" in page
+    html = (tmp_path / "audit.html").read_text()
+    assert '<tr class="lenient"><td>jo</td>' in html and '<tr class="lenient"><td>kim</td>' not in html
+    assert "<td>&lt;b&gt;|</td>" in html and "&lt;i&gt;new" in html and "<i>" not in html
 
 
 def test_without_an_answer_check_its_figures_are_empty():

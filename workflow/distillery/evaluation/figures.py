@@ -32,6 +32,9 @@ FONT = "Liberation Sans, Arial, Helvetica, sans-serif"
 PNG_SCALE = 2
 COLUMNS = 3
 
+BAR, STEP = 17, 24
+"""Height of a bar, and of the row of an arm with one bar, in pixels."""
+
 LOGARITHMIC_FROM = 8
 """Largest over smallest value of a sweep from which the axis is logarithmic."""
 
@@ -97,6 +100,7 @@ def _bars(table: Table) -> alt.LayerChart:
     arms = list(dict.fromkeys(row.arm for row in table.rows))
     models = list(dict.fromkeys(row.model for row in table.rows))
     points = [_point(row) for row in table.rows]
+    most = _beside_each_other(points)
     for point in points:
         # The number stands clear of both the whisker and the diamond.
         point["label_at"] = max(point["high"], point["published"] or 0)
@@ -104,9 +108,9 @@ def _bars(table: Table) -> alt.LayerChart:
     base = alt.Chart(alt.Data(values=points)).encode(
         y=alt.Y("arm:N", sort=arms, title=None, axis=alt.Axis(grid=False, ticks=False, domain=False, labelPadding=10)),
     )
-    if len(models) > 1:
-        base = base.encode(yOffset=alt.YOffset("model:N", sort=models))
-    bars = base.mark_bar(height=alt.RelativeBandSize(0.72), opacity=0.85).encode(
+    if most > 1:
+        base = base.encode(yOffset=alt.YOffset("offset:Q", scale=alt.Scale(domain=[-most / 2, most / 2])))
+    bars = base.mark_bar(height=BAR, opacity=0.85).encode(
         x=alt.X(
             "accuracy:Q",
             title="Accuracy (%)",
@@ -118,10 +122,24 @@ def _bars(table: Table) -> alt.LayerChart:
     whiskers = base.mark_rule(color=INK, strokeWidth=1.3).encode(x=alt.X("low:Q"), x2="high:Q")
     ends = [base.mark_tick(color=INK, thickness=1.3, size=7).encode(x=alt.X(f"{end}:Q")) for end in ("low", "high")]
     labels = base.mark_text(align="left", dx=7, fontSize=11, color=INK).encode(x=alt.X("label_at:Q"), text="label:N")
-    step = 24 * max(1, len(models) * 0.8)
     return alt.layer(bars, whiskers, *ends, *_published(base, table, "x"), labels).properties(
-        width=240, height=alt.Step(step) if len(models) == 1 else round(step * len(arms))
+        width=240, height=round(STEP * (1 + (most - 1) * 0.9) * len(arms))
     )
+
+
+def _beside_each_other(points: list[dict[str, Any]]) -> int:
+    """Place the models of each arm around its label, as `offset` in bars; return the most models that an arm has.
+
+    An arm has the models of its own rows only: an offset for every model of the table would move the bar of an arm with
+    one model away from its label.
+    """
+    arms: dict[tuple[str, str], list[dict[str, Any]]] = {}
+    for point in points:
+        arms.setdefault((point["panel"], point["arm"]), []).append(point)
+    for group in arms.values():
+        for place, point in enumerate(group):
+            point["offset"] = place - (len(group) - 1) / 2
+    return max(map(len, arms.values()))
 
 
 def _curves(table: Table, over: str) -> alt.LayerChart:
