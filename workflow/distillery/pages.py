@@ -1,63 +1,45 @@
 """Pages for people: what the Markdown and HTML pages of all rooms share.
 
-An HTML page is one file without scripts or links to elsewhere. All pages extend one base and have one style:
+An HTML page is one file without scripts or links to elsewhere. It is rendered from a template of its room, which
+extends the base that all pages share:
 
-    templates/base.html    head and heading; includes page.css
-    templates/page.css     the style of every page
-    templates/table.html   an experiment's table (`distillery.evaluation.table_formats`)
-    templates/audit.html   the audit of a peer review (`distillery.peer_review.audit_pages`)
+    templates/base.html                   head and heading; includes page.css
+    templates/page.css                    the style of every page
+    evaluation/templates/table.html       an experiment's table (`distillery.evaluation.table_formats`)
+    peer_review/templates/audit.html      the audit of a peer review (`distillery.peer_review.audit_pages`)
 
 Names come from files that people write, and texts from models and data sets: all of it is escaped.
 """
 
-import functools
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined, meta
+from jinja2 import DictLoader, Environment, StrictUndefined
 
-FOLDER = Path(__file__).parent / "templates"
+BASE = (
+    Path(__file__).parent / "templates" / "base.html",
+    Path(__file__).parent / "templates" / "page.css",
+)
+"""What every page is made from, beside its own template. A constant such as this one names each file, so that the bytes
+of exactly the files that a stage renders are part of its key."""
 
-TEMPLATES = ("audit.html", "base.html", "page.css", "table.html")
-"""Every file of the folder. Their bytes are part of the key of each stage that renders a page."""
 
-
-def render(template: str, **values: object) -> str:
-    """An HTML page with one line feed at the end.
+def render(template: Path, **values: object) -> str:
+    """An HTML page from a room's template, with one line feed at the end.
 
     Raises:
+        jinja2.TemplateNotFound: The template extends or includes a file that is not in `BASE`.
         jinja2.UndefinedError: The template names a value that it does not get.
     """
-    return _environment().get_template(template).render(values).rstrip() + "\n"
-
-
-def template_files(template: str) -> list[Path]:
-    """The files that a page is rendered from: the template and all that it extends or includes, sorted."""
-    found: set[str] = set()
-    pending = [template]
-    while pending:
-        name = pending.pop()
-        found.add(name)
-        parsed = _environment().parse((FOLDER / name).read_text(encoding="utf-8"))
-        for referenced in meta.find_referenced_templates(parsed):
-            if referenced is None:
-                raise ValueError(f"{name} names a template by an expression: its files cannot be listed")
-            if referenced not in found:
-                pending.append(referenced)
-    return [FOLDER / name for name in sorted(found)]
-
-
-@functools.cache
-def _environment() -> Environment:
     environment = Environment(
-        loader=FileSystemLoader(FOLDER),
+        loader=DictLoader({path.name: path.read_text(encoding="utf-8") for path in (*BASE, template)}),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
     environment.filters["text"] = as_text
-    return environment
+    return environment.get_template(template.name).render(values).rstrip() + "\n"
 
 
 def as_text(value: object) -> str:

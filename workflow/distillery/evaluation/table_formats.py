@@ -21,6 +21,8 @@ from distillery.pages import markdown_table, markdown_text, render
 if TYPE_CHECKING:  # pandas takes a second to import: only the functions that need it load it
     import pandas as pd
 
+PAGE = Path(__file__).parent / "templates" / "table.html"
+
 # A runaway completion must not make the page unreadable; the predictions file has it in full.
 LONGEST_TEXT = 4000
 
@@ -184,7 +186,7 @@ def write_html(table: Table, path: Path) -> None:
     blocks = [(row.task, row.model) for row in table.rows]
     starts = [place for place, block in enumerate(blocks) if place and block != blocks[place - 1]]
     page = render(
-        "table.html",
+        PAGE,
         title=table.title,
         table=table,
         columns=columns(table),

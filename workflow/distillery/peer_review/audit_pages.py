@@ -9,6 +9,8 @@ from distillery.pages import as_text, markdown_table, markdown_text, render
 from distillery.peer_review.audit import GOOD, LENIENT, SCALE
 from distillery.peer_review.records import HIGHEST, LOWEST
 
+PAGE = Path(__file__).parent / "templates" / "audit.html"
+
 THRESHOLD_COLUMNS = ("threshold", "accepted", "questions", "right", "precision", "recall")
 
 
@@ -26,7 +28,7 @@ def write_pages(figures: Mapping[str, Any], markdown: Path, html: Path, *, title
     with atomic_open(markdown) as out:
         out.write("\n".join(lines) + "\n")
     page = render(
-        "audit.html",
+        PAGE,
         title=title,
         note=note,
         scale=SCALE,
