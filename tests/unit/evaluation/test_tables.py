@@ -153,7 +153,7 @@ def test_cells_that_contradict_each_other_are_refused(cell):
         build_table(experiment(grader="strict"), [cell()])
     with pytest.raises(UserError, match="qid sums-008: other test questions"):
         build_table(experiment(), [cell("a", asked=10), cell("b", asked=8)])
-    with pytest.raises(UserError, match="two arms have one title: a and b"):
+    with pytest.raises(UserError, match="two arms have the same title: a and b"):
         build_table(experiment(), [cell("a", arm_title="Same"), cell("b", arm_title="Same")])
     with pytest.raises(UserError, match="different published numbers"):
         build_table(experiment(), [cell(seed=1, published=1.0), cell(seed=2, published=2.0)])

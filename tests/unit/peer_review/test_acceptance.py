@@ -164,10 +164,15 @@ def test_repeats_of_a_review_do_not_decide():
 @pytest.mark.parametrize(
     ("rationale", "reviews", "rule", "words"),
     [
-        (written(), reviewed({"bert": 5}, qid="q2"), {}, "of no rationale"),
-        (written(), [reviewed({"bert": 5})[0].model_copy(update={"author": "zoe"})], {}, "but the rationale is anna's"),
+        (written(), reviewed({"bert": 5}, qid="q2"), {}, "belongs to no rationale"),
+        (
+            written(),
+            [reviewed({"bert": 5})[0].model_copy(update={"author": "zoe"})],
+            {},
+            "but the rationale is by anna",
+        ),
         (written(), reviewed({"bert": 5}) * 2, {}, "two reviews"),
-        (written(text="None", finish_reason="failed"), reviewed({"bert": 5}), {}, "does not exist"),
+        (written(text="None", finish_reason="failed"), reviewed({"bert": 5}), {}, "empty rationale"),
         (written(), reviewed({"bert": 5}), {"aggregate": "weighted", "weights": {"cleo": 1.0}}, "has no weight"),
         (written(), [], {"gate": "right"}, "no verdict of the grader robust"),
     ],
@@ -282,7 +287,7 @@ def test_every_mistake_is_a_pair_or_dropped_for_a_reason(feedback, rationales, a
         and any((name, n) in usable for name in TEACHERS if teacher in (None, name))
     }
     if not both:
-        with pytest.raises(UserError, match="not one mistake"):
+        with pytest.raises(UserError, match="no mistake has both"):
             paired(feedback, rationales, accepted, kind, teacher)
         return
     rows, summary = paired(feedback, rationales, accepted, kind, teacher)
@@ -332,7 +337,7 @@ def test_a_draw_stays_while_its_candidate_does():
 
 def test_mode_and_teacher_go_together():
     for mode, teacher in [("single", None), ("mixed", "anna")]:
-        with pytest.raises(UserError, match="mode single needs a teacher"):
+        with pytest.raises(UserError, match="mode `single` needs a teacher"):
             paired(EVERYTHING, EVERYTHING, EVERYTHING, mode, teacher)
 
 
@@ -353,5 +358,5 @@ def test_a_random_drop_keeps_as_many_questions_and_fewer_are_part_of_more(seed, 
 
 def test_a_random_drop_cannot_keep_more_than_there_is():
     everything, _ = decide([written(qid="q1"), written(qid="q2")], [], [], AcceptanceRule(peers=False))
-    with pytest.raises(UserError, match="2 questions are to be drawn, and 1"):
+    with pytest.raises(UserError, match="2 questions are wanted, but only 1"):
         size_matched(everything[:1], everything, 0)

@@ -1,4 +1,4 @@
-"""Asking teachers and reviewers: what each is shown, what is asked again, and faults that never become a score."""
+"""Requests to teachers and reviewers: what each sees, what is generated again, and faults that never become a score."""
 
 import pytest
 from hypothesis import given
@@ -7,10 +7,10 @@ from hypothesis import strategies as st
 from distillery.config.committee_checks import routes
 from distillery.config.review import AcceptanceRule
 from distillery.peer_review.acceptance import decide, sweep_thresholds
-from distillery.peer_review.ask import SCORES, ask_reviewers, ask_teachers
+from distillery.peer_review.ask import SCORES, ask_reviewers, ask_teachers, hints_of
 from distillery.peer_review.assignments import assignments
 from distillery.peer_review.records import Decision, Mistake, Taught
-from distillery.records import Verdict
+from distillery.records import Question, Verdict
 from distillery.sampling import sampler as sampling
 from distillery.sampling.backends.base import Generated
 from distillery.sampling.logprobs import decode_choice, encode_choice
@@ -33,7 +33,7 @@ MISTAKES = [
 
 
 class Scripted:
-    """A backend that answers as told, and notes every prompt; choices get `scores`, which may break the constraint."""
+    """A backend with fixed answers that records every prompt; choices get `scores`, which may break the constraint."""
 
     def __init__(self, text="fine", scores=LIKELY_FOUR, finish_reason="stop"):
         self.text, self.scores, self.finish_reason = text, scores, finish_reason
@@ -48,7 +48,7 @@ class Scripted:
 
 @pytest.fixture
 def asking(tmp_path, monkeypatch):
-    """Give a backend, get an model_sampler on one store."""
+    """Make a sampler with a given backend; all samplers share one store."""
 
     def make(backend, model="m"):
         monkeypatch.setattr(sampling, "open_backend", lambda *_: backend)
@@ -115,6 +115,25 @@ def test_a_reviewer_never_reads_who_wrote_a_rationale_nor_its_own(asking):
     assert len(reviews) == len(replies) == 18
     assert all(one.author != one.reviewer for one in reviews)
     assert {one.text for one in replies} == {"fine"}, "raw replies are kept"
+
+
+def test_a_reviewer_sees_question_rationale_and_gold_answer_but_never_the_students_answer(asking):
+    backend = Scripted()
+    review(asking(backend), reviewers=["bert"], section=PAPER, protocol="paper")
+    expected = {f"Q: what is {n}? R: by {author} H: gold{n}\nJ:" for n in range(3) for author in ("anna", "cleo")}
+    assert set(backend.prompts) == expected and len(backend.prompts) == 6
+
+
+@pytest.mark.parametrize(
+    ("hint", "seen"),
+    [("answer", {"q0": "gold0", "q1": "gold1"}), ("reference", {"q0": "steps", "q1": "gold1"}), ("none", {})],
+)
+def test_a_hint_is_the_gold_answer_or_the_reference_solution(hint, seen):
+    questions = [
+        Question(qid="q0", task="t", question="what is 0?", gold="gold0", rationale="steps"),
+        Question(qid="q1", task="t", question="what is 1?", gold="gold1"),
+    ]
+    assert hints_of(hint, MISTAKES[:2], questions) == seen
 
 
 def test_a_score_by_choice_has_the_models_own_probabilities(asking):

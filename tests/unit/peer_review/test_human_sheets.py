@@ -114,7 +114,7 @@ def test_lines_are_counted_as_an_editor_counts_them(tmp_path):
     ("edit", "words"),
     [
         (lambda rows: rows[1:], "lacks a rationale"),
-        (lambda rows: [*rows, rows[0]], "stands twice"),
+        (lambda rows: [*rows, rows[0]], "this rationale has two rows"),
         (lambda rows: [{**rows[0], "rationale_id": "zoe"}, *rows], "'zoe': not a rationale of this reviewer's sheet"),
         (lambda rows: [{k: v for k, v in row.items() if k != "score"} for row in rows], "lacks rationale_id or score"),
     ],
@@ -130,7 +130,7 @@ def test_rows_that_do_not_fit_are_refused(edit, words, tmp_path):
         ("sheet.csv", b"\xff\xfe\x00", "not a UTF-8 text"),
         ("sheet.jsonl", b"{]", "line 1: not JSON"),
         ("sheet.jsonl", b"[1]", "not a JSON object"),
-        ("sheet.jsonl", b'{"score": 3}', "there is no rationale_id"),
+        ("sheet.jsonl", b'{"score": 3}', "the row lacks rationale_id"),
         ("sheet.csv", b'rationale_id,score\n"x', "not CSV"),
         ("sheet.xlsx", b"", "a sheet is .csv or .jsonl"),
     ],
@@ -291,7 +291,7 @@ def without(kind, key):
     ("edit", "words"),
     [
         (without("false", "gold_answer"), r"row 0: there is no gold_answer\. Say in `keys`"),
-        (lambda kind, rows: rows * 2 if kind == "false" else rows, "this id stands twice"),
+        (lambda kind, rows: rows * 2 if kind == "false" else rows, "two rows have this id"),
         (lambda kind, rows: rows[1:] if kind == "feedback" else rows, "id 0: the files hold different mistakes"),
         (lambda kind, rows: {} if kind == "rationale" else rows, "not a JSON array"),
         (

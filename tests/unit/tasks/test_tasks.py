@@ -253,7 +253,7 @@ def test_an_exemplar_of_the_test_split_is_refused():
     written = [{"question": asked.question, "rationale": "It is so.", "gold": asked.gold}]
     text = message(generated(exemplars={"written": written}))
     assert "exemplars.written.0.question" in text
-    assert f"stands in the test split, as {asked.qid}" in text
+    assert f"is in the test split, as {asked.qid}" in text
 
 
 @pytest.mark.parametrize(

@@ -2,9 +2,9 @@
 
     over: none     one bar per arm, whiskers for the interval; several models side by side in colours
     over: <path>   accuracy over the swept setting, a band for the interval, one colour per arm; arms without that
-                   setting are dashed lines, for comparison
+                   setting are dashed lines
 
-Numbers that a paper prints are diamonds. Rendered offline by vl-convert with the fonts that it carries, so that equal
+Numbers that a paper prints are diamonds. Rendered offline by vl-convert with its own fonts, so that equal
 tables give equal files.
 """
 
@@ -21,7 +21,8 @@ from distillery.errors import UserError
 from distillery.evaluation.tables import Row, Table, titled
 from distillery.files import atomic_open
 
-# Okabe and Ito's colours, told apart with any colour vision; black is kept for text and yellow is too light for lines.
+# Okabe and Ito's colours, which people with any colour vision can distinguish; black is kept for text, and yellow is
+# too light for lines.
 COLOURS = ["#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00"]
 PUBLISHED_COLOUR = "#B02A1C"
 PUBLISHED = "published"
@@ -102,7 +103,7 @@ def _bars(table: Table) -> alt.LayerChart:
     points = [_point(row) for row in table.rows]
     most = _beside_each_other(points)
     for point in points:
-        # The number stands clear of both the whisker and the diamond.
+        # The number is right of both the whisker and the diamond.
         point["label_at"] = max(point["high"], point["published"] or 0)
         point["label"] = f"{point['accuracy']:.1f}"
     base = alt.Chart(alt.Data(values=points)).encode(
@@ -228,7 +229,7 @@ def _colours(field: str, names: list[str]) -> alt.Color:
 
 
 def _percent_scale(table: Table) -> alt.Scale:
-    """From 0, so that lengths compare, to the next round number above all that is drawn."""
+    """From 0, so that lengths compare, to the next round number above every mark."""
     top = max(max(row.interval[1], row.published or 0) for row in table.rows)
     step = 10 if top <= 50 else 20
     return alt.Scale(domain=[0, max(step, step * ceil(top / step))], nice=False)

@@ -1,7 +1,7 @@
 """Scoring: each prediction of a test question gets every grader's verdict, and the verdicts are counted.
 
 Predictions and questions are joined by `qid`, never by position: a test set that lost or gained a question between
-prediction and scoring is refused, since an accuracy over the rest would look like one over the whole.
+prediction and scoring is refused, since an accuracy over a part would look like the accuracy over the whole.
 
 The summary of one run is one JSON object:
 
@@ -9,7 +9,7 @@ The summary of one run is one JSON object:
     mean_completion_tokens   tokens that the student wrote per question
     programs                 whether completions are programs, which were run
     rounds.<name>            accuracy after 0, 1, ... rounds of self-refinement, where there were any
-    truncated_percent        completions that hit the token limit, whatever their verdict
+    truncated_percent        completions that hit the token limit, with any verdict
     graders.<name>           asked = right + wrong + unparsable + truncated + refused + failed + rejected + raised;
                              accuracy (percent) and interval (95 %, Wilson, percent)
 """
@@ -55,7 +55,7 @@ def score(
     reading: Reading,
 ) -> tuple[list[GradedPrediction], dict, dict]:
     """Judge one completion per test question under every grader; return them sorted by `qid`, their summary, and
-    what judging has cost.
+    the cost of judging.
 
     Args:
         predictions: Exactly one completion of each question, in any order.
@@ -69,17 +69,17 @@ def score(
     """
     if not graders:
         raise ValueError("no grader to score with")
-    asked = _by_qid(questions, "question")
+    by_qid = _by_qid(questions, "question")
     answered = _by_qid(predictions, "prediction")
-    _refuse_unmatched(asked.keys() - answered.keys(), "test question without a prediction")
-    _refuse_unmatched(answered.keys() - asked.keys(), "prediction of a question that is not in the test split")
-    if not asked:
+    _refuse_unmatched(by_qid.keys() - answered.keys(), "test question without a prediction")
+    _refuse_unmatched(answered.keys() - by_qid.keys(), "prediction of a question that is not in the test split")
+    if not by_qid:
         raise UserError("the test split has no question", remedy="Raise sizes.test of the task")
-    order = sorted(asked)
-    gold = {qid: question.gold for qid, question in asked.items()}
+    order = sorted(by_qid)
+    gold = {qid: question.gold for qid, question in by_qid.items()}
     judged = judge([answered[qid] for qid in order], gold, graders, reading)
     graded = [
-        _graded(answered[qid], asked[qid], verdicts) for qid, verdicts in zip(order, judged.verdicts, strict=True)
+        _graded(answered[qid], by_qid[qid], verdicts) for qid, verdicts in zip(order, judged.verdicts, strict=True)
     ]
     summary = summarise(graded, reading.graders(graders))
     return graded, {**summary, "programs": reading.form == "program"}, judged.work
@@ -92,8 +92,8 @@ def score_rounds(
 
     Source: PaD specification, section 3.3.
     """
-    asked = {question.qid: question for question in questions}
-    versions: dict[str, dict[int, Draft]] = {qid: {} for qid in asked}
+    gold = {question.qid: question.gold for question in questions}
+    versions: dict[str, dict[int, Draft]] = {qid: {} for qid in gold}
     for draft in drafts:
         versions[draft.qid][draft.round] = draft
     flat = [draft for by_round in versions.values() for draft in by_round.values()]
@@ -110,7 +110,6 @@ def score_rounds(
         )
         for draft in flat
     ]
-    gold = {qid: question.gold for qid, question in asked.items()}
     judged = judge(as_completions, gold, graders, reading).verdicts
     outcome = {(draft.qid, draft.round): verdicts for draft, verdicts in zip(flat, judged, strict=True)}
     last_round = max((draft.round for draft in flat), default=0)
@@ -122,7 +121,7 @@ def score_rounds(
             for qid, by_round in versions.items():
                 at = max(round_ for round_ in by_round if round_ <= number)
                 right += outcome[qid, at][name].outcome == Outcome.RIGHT
-            accuracy[name].append(round(100 * right / len(asked), DIGITS))
+            accuracy[name].append(round(100 * right / len(gold), DIGITS))
     return accuracy
 
 
@@ -130,7 +129,7 @@ def summarise(graded: list[GradedPrediction], graders: list[str]) -> dict:
     """Count the verdicts of one run; see the module for the keys.
 
     Raises:
-        ValueError: `graded` is empty, or the outcomes of a grader do not add up to the questions asked.
+        ValueError: `graded` is empty, or the outcomes of a grader do not add up to the number of questions.
     """
     asked = len(graded)
     if not asked:

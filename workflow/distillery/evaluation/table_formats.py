@@ -2,7 +2,7 @@
 
 Markdown and HTML print the same columns and leave out those that are empty in every row. CSV and Parquet are for
 programs: both are written from one data frame (`to_frame`), with always the same columns and one number per field.
-Under the HTML table stand questions with what the students wrote.
+Below the HTML table are questions with what the students wrote.
 """
 
 import io
@@ -29,7 +29,7 @@ LONGEST_TEXT = 4000
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """A printed column: what it is called, what it says of a row, what it means."""
+    """A printed column: its heading, its text for a row, and its meaning."""
 
     heading: str
     text: Callable[[Row], str]
@@ -78,12 +78,12 @@ def columns(table: Table) -> list[Column]:
         Column(
             "Raised",
             lambda row: _number(row.raised),
-            "percent of questions whose program raised, ran out of time, or was not let run",
+            "percent of questions whose program raised, ran out of time, or was not allowed to run",
         ),
         Column(
             "After rounds",
             lambda row: " → ".join(map(_number, row.rounds)),
-            "accuracy after 0, 1, ... rounds of self-refinement, which only failures that a user would see start",
+            "accuracy after 0, 1, ... rounds of self-refinement; only failures that a user would see start a round",
         ),
         Column("Questions", lambda row: str(row.questions), "test questions, the same for all arms of a task"),
         Column("Seeds", lambda row: str(len(row.seeds)), "training runs that are pooled"),
@@ -144,7 +144,7 @@ FIELDS: dict[str, tuple[str, Callable[[Row], object]]] = {
 
 
 def to_frame(table: Table) -> "pd.DataFrame":
-    """The table for programs: one row per row; the accuracies under other graders come last, as `accuracy_<grader>`.
+    """The table for programs: one line per row; the accuracies under other graders come last, as `accuracy_<grader>`.
 
     Accuracies, shares and intervals are in percent, rounded as in the printed table; an empty field is `pandas.NA`.
     """
@@ -227,7 +227,7 @@ def _difference(row: Row) -> str:
 
 
 def _published(row: Row) -> str:
-    """The number with as many digits as the paper gives, and where it is printed."""
+    """The number with as many digits as the paper gives, and its place in the paper."""
     if row.published is None:
         return ""
     return f"{row.published:g} ({row.published_source})" if row.published_source else f"{row.published:g}"

@@ -1,8 +1,8 @@
 """The table of one experiment: accuracies pooled over seeds, with intervals, costs and published numbers.
 
 A cell is one trained model's run over one task's test questions; a row pools the cells that differ in their seed only.
-What is printed is rounded here, once (percent and seconds to one decimal), and `inside` / `outside` is decided on the
-rounded numbers, so that a reader can check it against the page. Rows keep the order of the experiment file: task,
+Printed numbers are rounded here, once (percent and seconds to one decimal). `inside` or `outside` is decided on the
+rounded numbers, so that a reader can check it on the page. Rows keep the order of the experiment file: task,
 then model, then arm. `distillery.evaluation.table_formats` turns a table into Markdown, CSV, Parquet and HTML.
 """
 
@@ -98,7 +98,7 @@ class Row:
     unparsable: float
     """Questions without a final answer that the main grader could find."""
     truncated: float
-    """Completions that hit the token limit, whatever their verdict."""
+    """Completions that hit the token limit, with any verdict."""
     raised: float | None
     """Programs that did not run to a value; None where completions are texts."""
     rounds: tuple[float, ...]
@@ -279,7 +279,7 @@ def _check_same_questions(runs: list[_Run]) -> None:
 
 
 def _check_titles(rows: list[Row]) -> None:
-    """Rows are told apart by titles, and figures would draw two of one title over each other."""
+    """Readers know rows by their titles, and a figure would put two rows with the same title over each other."""
     seen: dict[tuple[str, str, str], Row] = {}
     for row in rows:
         other = seen.setdefault((row.task_title, row.model, row.arm), row)
@@ -288,10 +288,10 @@ def _check_titles(rows: list[Row]) -> None:
                 ("task", (other.task, row.task)) if other.task != row.task else ("arm", (other.recipe, row.recipe))
             )
             raise UserError(
-                f"two {what}s have one title: {names[0]} and {names[1]}",
+                f"two {what}s have the same title: {names[0]} and {names[1]}",
                 value=f"{row.task_title}, {row.arm}",
                 key="title",
-                remedy="Give each a title of its own",
+                remedy="Give each its own title",
             )
 
 
@@ -351,7 +351,7 @@ def _rounds(runs: list[list[float]]) -> tuple[float, ...]:
 
 
 def _examples(predictions: list[GradedPrediction], grader: str) -> tuple[Example, ...]:
-    """The first right and the first other answers: nobody chose them by hand."""
+    """The first right and the first other answers, in the order of the question ids."""
     chosen: dict[bool, list[Example]] = {True: [], False: []}
     for prediction in predictions:
         outcome = prediction.outcomes[grader]
