@@ -217,24 +217,27 @@ def test_a_broken_reviewer_accepts_nothing(fault):
     """Through the whole way: routing, reply, record, decision."""
     rationales = [written("anna"), written("bert"), written("cleo")]
     todo, _ = assignments(rationales, routes({"anna": "x", "bert": "y", "cleo": "z"}))
-    replies = [written(one.reviewer, one.qid, FAULTS[fault]) for one in todo]
-    reviews = [review_of(one, reply, "robust") for one, reply in zip(todo, replies, strict=True)]
+    replies = [written(assignment.reviewer, assignment.qid, FAULTS[fault]) for assignment in todo]
+    reviews = [review_of(assignment, reply, "robust") for assignment, reply in zip(todo, replies, strict=True)]
     assert all(review.score is None and review.reason for review in reviews)
     made, counts = decide(rationales, reviews, [], AcceptanceRule(threshold=0, min_reviews=1))
-    assert {one.decision for one in made} == {UNDECIDED}
+    assert {acceptance.decision for acceptance in made} == {UNDECIDED}
     assert counts["decisions"] == {"accepted": 0, "rejected": 0, "undecided": 3}
 
 
 @given(st.lists(st.one_of(st.text(), st.sampled_from([*FAULTS.values(), "[5]", "3"])), min_size=2, max_size=2))
 def test_an_accepted_rationale_has_scores_on_the_scale_alone(texts):
     todo, _ = assignments([written()], {"anna": ("bert", "cleo")})
-    reviews = [review_of(one, written(one.reviewer, text=text), "paper") for one, text in zip(todo, texts, strict=True)]
+    reviews = [
+        review_of(assignment, written(assignment.reviewer, text=text), "paper")
+        for assignment, text in zip(todo, texts, strict=True)
+    ]
     (made,), _ = decide([written()], reviews, [], AcceptanceRule(min_reviews=1, threshold=0))
     valid = [score for score in made.scores.values() if score is not None]
     assert all(score in range(1, 6) for score in valid)
     assert (made.decision == ACCEPTED) == bool(valid)
     assert made.scores == {
-        one.reviewer: parse_score(text, "paper").score for one, text in zip(todo, texts, strict=True)
+        assignment.reviewer: parse_score(text, "paper").score for assignment, text in zip(todo, texts, strict=True)
     }
 
 
@@ -347,10 +350,10 @@ def test_a_random_drop_keeps_as_many_questions_and_fewer_are_part_of_more(seed, 
     everything, _ = decide(rationales, [], [], AcceptanceRule(peers=False))
 
     def kept(count):
-        like = [one for one in everything if int(one.qid[1:]) < count]
+        like = [acceptance for acceptance in everything if int(acceptance.qid[1:]) < count]
         made = size_matched(everything, like, seed)
         assert len(made) == len(everything)
-        return {one.qid for one in made if one.decision == ACCEPTED}
+        return {acceptance.qid for acceptance in made if acceptance.decision == ACCEPTED}
 
     assert len(kept(wanted)) == wanted
     assert kept(max(0, wanted - 1)) <= kept(wanted)

@@ -74,7 +74,7 @@ def test_every_rationale_goes_to_each_of_its_reviewers_once_and_a_null_one_to_no
     routing = routes(panel, at_least=0)
     todo, counts = assignments(rationales, routing)
     expected = Counter((r.completion_id, b) for r in rationales if r.text.strip() for b in routing[r.sampler])
-    assert Counter((one.rationale.completion_id, one.reviewer) for one in todo) == expected
+    assert Counter((assignment.rationale.completion_id, assignment.reviewer) for assignment in todo) == expected
     assert assignments(rationales[::-1], routing)[0] == todo
     assert counts["rationales"] == len(rationales) == counts["reviewed"] + counts["null"]
     assert counts["reviews"] == len(todo)
@@ -88,34 +88,38 @@ def test_every_rationale_goes_to_each_of_its_reviewers_once_and_a_null_one_to_no
     ),
 )
 def test_an_answer_check_in_front_stops_the_reviews_of_the_others_and_changes_none(panel, given_by):
-    kept = [one for one in given_by if one[0] in panel]
+    kept = [given for given in given_by if given[0] in panel]
     rationales = [written(author, f"q{n}", "because" if there else " ") for author, n, there, _ in kept]
-    passed = {(r.qid, r.completion_id) for r, one in zip(rationales, kept, strict=True) if one[3]}
+    passed = {(r.qid, r.completion_id) for r, given in zip(rationales, kept, strict=True) if given[3]}
     routing = routes(panel, at_least=0)
     todo, counts = assignments(rationales, routing, passed)
     everything, _ = assignments(rationales, routing)
-    assert todo == [one for one in everything if (one.qid, one.rationale.completion_id) in passed]
+    assert todo == [
+        assignment for assignment in everything if (assignment.qid, assignment.rationale.completion_id) in passed
+    ]
     assert counts["rationales"] == len(rationales) == counts["reviewed"] + counts["null"] + counts["stopped"]
 
 
 def test_only_verdicts_of_the_gates_grader_let_a_rationale_through(tmp_path):
     good, bad = written("anna", "q1"), written("anna", "q2")
-    write_records(tmp_path / "rationales.jsonl", [Taught.model_validate(one.model_dump()) for one in (good, bad)])
+    write_records(
+        tmp_path / "rationales.jsonl", [Taught.model_validate(rationale.model_dump()) for rationale in (good, bad)]
+    )
     outcomes = [(good, "robust", Outcome.RIGHT), (good, "paper", Outcome.WRONG)]
     outcomes += [(bad, "robust", Outcome.WRONG), (bad, "paper", Outcome.RIGHT)]
     verdicts = [
         TaughtVerdict(
-            completion_id=one.completion_id, qid=one.qid, sample_index=0, grader=grader, outcome=outcome, answer="1",
-            reason="",
+            completion_id=rationale.completion_id, qid=rationale.qid, sample_index=0, grader=grader, outcome=outcome,
+            answer="1", reason="",
         )
-        for one, grader, outcome in outcomes
+        for rationale, grader, outcome in outcomes
     ]  # fmt: skip
     write_records(tmp_path / "verdicts.jsonl", verdicts)
-    for grader, one in (("robust", good), ("paper", bad)):
+    for grader, rationale in (("robust", good), ("paper", bad)):
         todo, counts = read_assignments(
             [tmp_path / "rationales.jsonl"], {"anna": ("bert", "cleo")}, tmp_path / "verdicts.jsonl", grader
         )
-        assert {assigned.qid for assigned in todo} == {one.qid}
+        assert {assigned.qid for assigned in todo} == {rationale.qid}
         assert (counts["reviews"], counts["stopped"]) == (2, 1)
 
 
@@ -140,11 +144,11 @@ def an_answered_split(outcomes):
     completions = [written("student", f"q{n}", f"It is 12, no, {n}.") for n in range(len(outcomes))]
     verdicts = [
         Verdict(
-            completion_id=one.completion_id, qid=one.qid, sample_index=0, grader=grader, outcome=outcome,
+            completion_id=completion.completion_id, qid=completion.qid, sample_index=0, grader=grader, outcome=outcome,
             answer="12" if outcome in ("right", "wrong") else None, reason="",
         )
         for grader in ("robust", "paper")
-        for one, outcome in zip(completions, outcomes if grader == "robust" else ["right"] * 9, strict=False)
+        for completion, outcome in zip(completions, outcomes if grader == "robust" else ["right"] * 9, strict=False)
     ]  # fmt: skip
     return QUESTIONS, completions, verdicts
 

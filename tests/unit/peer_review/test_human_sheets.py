@@ -54,7 +54,7 @@ def filled(path, score, edit=lambda rows: rows, delimiter=","):
 def test_a_filled_sheet_gives_one_review_for_each_rationale(name, tmp_path):
     reviews = read_sheet(filled(tmp_path / name, "4"), TODO, reviewer="jo")
     assert [(r.qid, r.author, r.reviewer, r.score) for r in reviews] == [
-        (one.qid, one.author, "jo", 4) for one in TODO if one.reviewer == "jo"
+        (assignment.qid, assignment.author, "jo", 4) for assignment in TODO if assignment.reviewer == "jo"
     ]
     write_records(tmp_path / "reviews.jsonl", reviews)
     assert sorted(read_records(tmp_path / "reviews.jsonl", Review), key=Review.sort_key) == sorted(
@@ -76,7 +76,7 @@ def test_the_sheet_hides_the_author_and_computes_nothing(tmp_path):
     assert set(rows[0]) == {"rationale_id", "question", "hint", "rationale", "score", "note"}
     assert all(row["rationale"].startswith("'=1+1") and row["score"] == "" and row["hint"] == "7" for row in rows)
     assert [row["rationale_id"] for row in rows] != [
-        one.rationale.completion_id for one in TODO if one.reviewer == "jo"
+        assignment.rationale.completion_id for assignment in TODO if assignment.reviewer == "jo"
     ]
     write_sheet(TODO, MISTAKES, tmp_path / "blind.jsonl", reviewer="jo", hint=False)
     assert all(json.loads(line)["hint"] == "" for line in (tmp_path / "blind.jsonl").read_text().splitlines())
@@ -160,17 +160,20 @@ def an_audit():
     """anna is right on q0 only, bert always; jo is lenient, kim is exact and once silent."""
     right = {"annaq0", "bertq0", "bertq1", "bertq2"}
     reviews = []
-    for one in RATIONALES:
-        good = one.completion_id in right
-        reviews += [a_review(one.sampler, one.qid, "jo", 5), a_review(one.sampler, one.qid, "kim", 5 if good else 1)]
+    for rationale in RATIONALES:
+        good = rationale.completion_id in right
+        reviews += [
+            a_review(rationale.sampler, rationale.qid, "jo", 5),
+            a_review(rationale.sampler, rationale.qid, "kim", 5 if good else 1),
+        ]
     reviews[-1] = a_review("bert", "q2", "kim", None)
     reviews += [a_review("anna", "q0", "kim", 5, 1), a_review("anna", "q1", "kim", 2, 1)]
     verdicts = [
         Verdict(
-            completion_id=one.completion_id, qid=one.qid, sample_index=0, grader="robust",
-            outcome="right" if one.completion_id in right else "wrong", answer=None, reason="",
+            completion_id=rationale.completion_id, qid=rationale.qid, sample_index=0, grader="robust",
+            outcome="right" if rationale.completion_id in right else "wrong", answer=None, reason="",
         )
-        for one in RATIONALES
+        for rationale in RATIONALES
     ]  # fmt: skip
     made, _ = decide(RATIONALES, reviews, verdicts, AcceptanceRule(min_reviews=1))
     return audit(RATIONALES, reviews, made, verdicts, grader="robust")
@@ -261,7 +264,7 @@ def test_files_are_joined_by_id_and_scores_are_kept_as_released(tmp_path):
     found = mapd_exchange(an_exchange(tmp_path), "tiny", stem="tiny", checked=False)
     assert [mistake.qid for mistake in found.mistakes] == ["tiny-train-00000", "tiny-train-00007"]
     assert [mistake.kind for mistake in found.mistakes] == ["unparsable", "wrong"]
-    assert [(one.sampler, one.qid[-1]) for one in found.rationales[:4]] == [
+    assert [(rationale.sampler, rationale.qid[-1]) for rationale in found.rationales[:4]] == [
         ("gpt", "0"), ("gemini", "0"), ("mistral", "0"), ("gpt", "7"),
     ]  # fmt: skip
     assert [(r.author, r.reviewer, r.score, r.raw) for r in found.reviews[:4]] == [
@@ -278,7 +281,7 @@ def test_a_released_null_is_a_failed_call_that_nobody_reviewed(tmp_path):
         return rows
 
     found = mapd_exchange(an_exchange(tmp_path, nothing), "tiny", stem="tiny", checked=False)
-    (null,) = [one for one in found.rationales if one.finish_reason == "failed"]
+    (null,) = [rationale for rationale in found.rationales if rationale.finish_reason == "failed"]
     assert null.text == ""
     assert null.completion_id not in {review.rationale_id for review in found.reviews}
 
