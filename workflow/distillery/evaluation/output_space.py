@@ -16,15 +16,12 @@ from pathlib import Path
 import altair as alt
 
 from distillery.evaluation.figures import COLOURS, FONT
-from distillery.evaluation.score import percent_of
+from distillery.evaluation.outcomes import RAN, percent_of
 from distillery.evaluation.tables import Cell
 from distillery.files import atomic_open, read_json
 from distillery.models.static_embeddings import spread
 from distillery.pages import markdown_table, markdown_text
-from distillery.records import Draft, GradedPrediction, Outcome, read_records
-
-RAN = (Outcome.RIGHT, Outcome.WRONG)
-"""Outcomes of programs that ran to a value."""
+from distillery.records import Draft, GradedPrediction, read_records
 
 POINTS = 100
 """A chart with at most this many points marks each of them."""

@@ -32,21 +32,6 @@ REMEDY = "Delete the predictions file and run the workflow again; which makes it
 # Summaries keep more digits than tables print, and fewer than differ between machines.
 DIGITS = 4
 
-NO_ANSWER = (Outcome.UNPARSABLE,)
-"""Outcomes without a final answer that the grader could find."""
-
-NOT_RUN = (Outcome.RAISED, Outcome.REJECTED)
-"""Outcomes of programs that did not run to a value: the second was not allowed to run."""
-
-
-def percent_of(counts: Mapping[str, int], outcomes: Iterable[Outcome]) -> float:
-    """The percentage of the questions that have one of these outcomes, from the counts of a grader.
-
-    >>> percent_of({"asked": 8, "raised": 1, "rejected": 1}, NOT_RUN)
-    25.0
-    """
-    return 100 * sum(counts[outcome.value] for outcome in outcomes) / counts["asked"]
-
 
 def score(
     predictions: Iterable[Completion],

@@ -17,7 +17,7 @@ from pydantic import BaseModel, ConfigDict
 from distillery.config.experiment import Experiment
 from distillery.errors import UserError
 from distillery.evaluation.intervals import difference_interval, pooled_interval, wilson
-from distillery.evaluation.score import NO_ANSWER, NOT_RUN, percent_of
+from distillery.evaluation.outcomes import NO_ANSWER, NOT_RUN, percent_of
 from distillery.files import read_json
 from distillery.records import GradedPrediction, Outcome, read_records
 
