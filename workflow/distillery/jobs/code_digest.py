@@ -53,8 +53,8 @@ LIBRARIES: dict[str, tuple[str, ...]] = {
     "questions": ("jinja2",),
     "base_model": ("transformers",),
     "train": ("torch", "transformers", "trl", "peft"),
-    "tables": ("pandas", "altair"),
-    "output_space": ("altair",),
+    "tables": ("pandas", "pyarrow", "altair"),
+    "output_space": ("pandas", "altair"),
 }
 """Libraries whose version shapes a stage's output. Sampling has none: completions are keyed by what was requested."""
 
