@@ -10,7 +10,7 @@ from snakemake.exceptions import WorkflowError
 
 LIBRARY = str(Path(workflow.basedir, "workflow").resolve())
 sys.path.insert(0, LIBRARY)
-# Jobs import the library of this very Snakefile, whatever else is installed.
+# Jobs import the library beside this Snakefile, even if another version is installed.
 os.environ.update(PYTHONPATH=os.pathsep.join(filter(None, [LIBRARY, os.environ.get("PYTHONPATH")])))
 
 from distillery.config.base import plain
