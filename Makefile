@@ -64,7 +64,7 @@ format: environment ## Format Python and Snakemake files in place
 
 .PHONY: schemas
 schemas: environment ## Write workflow/schemas from the settings models
-	$(BIN)/python -m distillery.config.schemas
+	$(BIN)/python -m distillery.cli schemas
 
 .PHONY: documents
 documents: environment ## Write the tables of README.md from docs/measured

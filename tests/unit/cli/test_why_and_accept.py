@@ -9,11 +9,11 @@ from rich.console import Console
 
 from distillery.cli.lineage import _explain
 from distillery.cli.targets import outputs_of
-from distillery.config.load import load_workspace
 from distillery.errors import UserError
 from distillery.files import write_json
 from distillery.jobs.job import Job
 from distillery.planning.snakemake_graph import Node, read_graph
+from distillery.registry import load_workspace
 
 REPOSITORY = Path(__file__).parents[3]
 CELL = "arithmetic/test/miniature/pad/smollm2-135m-half/seed1"

@@ -6,10 +6,10 @@ import pytest
 import yaml
 
 from distillery.config.committee_checks import routing_of
-from distillery.config.load import load_workspace
 from distillery.errors import UserError
 from distillery.peer_review.audit_pages import write_pages
 from distillery.records import TrainingRow
+from distillery.registry import load_workspace
 from distillery.training.units import count_units
 
 REPOSITORY = Path(__file__).parents[3]

@@ -9,8 +9,8 @@ import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from distillery.config.load import load_workspace
 from distillery.errors import UserError, UserErrors
+from distillery.registry import load_workspace
 
 REPOSITORY = Path(__file__).parents[3]
 FILES = sorted(path.relative_to(REPOSITORY / "config") for path in (REPOSITORY / "config").rglob("*.yaml"))

@@ -8,9 +8,9 @@ from typer.testing import CliRunner
 
 from distillery.cli import app
 from distillery.config.checks import DATA_FILES
-from distillery.config.load import load_workspace
 from distillery.config.workspace import DEFAULT_GRADERS as GRADER_NAMES
 from distillery.errors import UserErrors
+from distillery.registry import load_workspace
 from distillery.tasks.sources import _READERS
 from distillery.verification.graders import DEFAULT_GRADERS
 

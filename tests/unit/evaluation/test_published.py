@@ -5,7 +5,7 @@ from pathlib import Path
 
 import yaml
 
-from distillery.config.load import load_workspace
+from distillery.registry import load_workspace
 
 CONFIG = Path(__file__).parents[3] / "config"
 

@@ -13,7 +13,6 @@ from types import SimpleNamespace
 import pytest
 import yaml
 
-from distillery.config.load import load_workspace
 from distillery.errors import UserError
 from distillery.planning.wiring import (
     committee_inputs,
@@ -23,6 +22,7 @@ from distillery.planning.wiring import (
     training_inputs,
 )
 from distillery.planning.wiring.paths import PATHS, fill
+from distillery.registry import load_workspace
 
 REPOSITORY = Path(__file__).parents[3]
 STUDENT = "smollm2-135m-half"

@@ -16,10 +16,10 @@ from distillery import __version__
 from distillery.cli import cache, lineage, planning, store
 from distillery.cli.common import exit_on_user_error, new_app, new_table, use_library_of
 from distillery.cli.targets import read_settings
-from distillery.config.load import load_workspace
 from distillery.config.schemas import write_all
 from distillery.planning.references import existing_results
 from distillery.planning.shipped import records_in
+from distillery.registry import REGISTRY, load_workspace
 
 app = new_app("Tools beside the workflow; the workflow itself is run with snakemake.")
 
@@ -79,7 +79,7 @@ def times(results: Annotated[Path, typer.Argument(help="Folder of the results.")
 @app.command()
 def schemas(root: Annotated[Path, typer.Option(help="The repository.")] = Path()) -> None:
     """Write the JSON schemas and the key tables of config/README.md."""
-    write_all(root)
+    write_all(root, REGISTRY)
 
 
 app.add_typer(store.app, name="store")

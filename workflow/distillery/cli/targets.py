@@ -8,10 +8,10 @@ from typing import Any
 import yaml
 
 from distillery.cli.common import graph_here
-from distillery.config.load import load_workspace
 from distillery.config.workspace import Workspace
 from distillery.errors import UserError
 from distillery.planning.snakemake_graph import Node, UnknownOutput
+from distillery.registry import load_workspace
 
 SHOWN = 20
 """Known names that a message lists at most."""

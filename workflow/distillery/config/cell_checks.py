@@ -5,16 +5,17 @@ from typing import TYPE_CHECKING
 
 from distillery.config.committee_checks import check_pairs_cell
 from distillery.config.exemplar_checks import check_exemplars
+from distillery.config.extensions import refusal
 from distillery.config.prompt import Prompt
-from distillery.config.recipe import Recipe, TwoTask
+from distillery.config.recipe import Recipe
 from distillery.config.setup import Setup
 from distillery.errors import UserError
 
 if TYPE_CHECKING:
     from distillery.config.workspace import Workspace
 
-SAMPLED = ("teacher", "programs")
-"""Sources of rows that the setup names a sampler for."""
+FROM_SETUP = ("teacher", "program_teacher")
+"""Keys of a setup that name the sampler of a source of rows."""
 
 
 def check_cell(workspace: "Workspace", setup_name: str, task: str, recipe_name: str, model: str) -> Iterator[UserError]:
@@ -33,14 +34,15 @@ def check_cell(workspace: "Workspace", setup_name: str, task: str, recipe_name: 
 
 def _rows(workspace: "Workspace", setup: str, recipe: Recipe, task: str) -> Iterator[UserError]:
     for name, rows in (recipe.rows or {}).items():
-        if rows.source != "gold" and rows.grader not in workspace.graders_of(task):
+        source = workspace.registry.row_sources[rows.source]
+        if source.sampler is not None and rows.grader not in workspace.graders_of(task):
             yield UserError(
                 f"task {task} has no such grader",
                 value=rows.grader,
                 remedy=f"Use one of {', '.join(workspace.graders_of(task))}, or add it to the task's `graders`",
                 **workspace.where_variant(setup, recipe.recipe, "rows", name, "grader"),
             )
-        if rows.source not in SAMPLED:
+        if source.sampler not in FROM_SETUP:
             continue
         try:
             sampler = workspace.teacher(rows.source, setup)
@@ -62,8 +64,10 @@ def _rows(workspace: "Workspace", setup: str, recipe: Recipe, task: str) -> Iter
 
 def _form(workspace: "Workspace", setup: str, source: str, teacher_prompt: str, recipe: Recipe) -> Iterator[UserError]:
     """Programs teach programs, texts teach texts."""
-    wanted = "program" if source == "programs" else "text"
-    key = {"programs": "program_teacher", "teacher": "teacher"}[source]
+    taken_from = workspace.registry.row_sources[source]
+    wanted, key = taken_from.form, str(taken_from.sampler)
+    if wanted is None:
+        return
     for name, where in (
         (teacher_prompt, workspace.where("setups", setup, key)),
         (recipe.predict.prompt, workspace.where_variant(setup, recipe.recipe, "predict", "prompt")),
@@ -81,8 +85,8 @@ def _form(workspace: "Workspace", setup: str, source: str, teacher_prompt: str, 
 def _prompts_of(workspace: "Workspace", recipe: Recipe, setup: Setup) -> Iterator[Prompt]:
     """Prompts that show exemplars of the task: the student's, and those of its teachers and mentor."""
     names = [recipe.predict.prompt, *([recipe.predict.refine.prompt] if recipe.predict.refine else [])]
-    sources = {rows.source for rows in (recipe.rows or {}).values()}
-    teachers = [setup.teacher] * ("teacher" in sources) + [setup.program_teacher] * ("programs" in sources)
+    keys = {workspace.registry.row_sources[rows.source].sampler for rows in (recipe.rows or {}).values()}
+    teachers = [getattr(setup, key) for key in FROM_SETUP if key in keys]
     for teacher in [*teachers, recipe.mentor.sampler if recipe.mentor else None]:
         sampler = workspace.samplers.get(teacher or "")
         if sampler is not None:
@@ -97,15 +101,25 @@ def _objective(workspace: "Workspace", setup: str, recipe: Recipe, model: str) -
         except UserError as error:
             yield error
             return
-        if recipe.objective.loss == "mentor-kd" and mentor in workspace.models:
+        trained_by = workspace.variants[setup].get(recipe.mentor.trained_by)
+        if trained_by is not None and mentor in workspace.models:
+            yield from _trainer(workspace, setup, trained_by, mentor)
+        if "mentor" in recipe.objective.needs and mentor in workspace.models:
             yield from _one_vocabulary(workspace, setup, recipe, mentor, model)
-    causal = workspace.models[model].architecture == "causal"
-    if isinstance(recipe.objective, TwoTask) and not recipe.objective.mask_padding and not causal:
+    if recipe.trained:
+        yield from _trainer(workspace, setup, recipe, model)
+
+
+def _trainer(workspace: "Workspace", setup: str, recipe: Recipe, model: str) -> Iterator[UserError]:
+    """Whether a trainer of the student's architecture can carry out the objective."""
+    architecture, trainers = workspace.models[model].architecture, workspace.registry.trainers
+    refused = refusal(recipe.objective, architecture, trainers) if architecture in trainers else None
+    if refused is not None:
         yield UserError(
-            f"the public code, whose padding this is, trains decoder-only models alone, and {model} is none",
-            value=False,
-            remedy="Mask the padding, or take a causal student",
-            **workspace.where_variant(setup, recipe.recipe, "objective", "mask_padding"),
+            f"{refused.problem}; {model} is {architecture}",
+            value=refused.value,
+            remedy="Change this setting, or take another student",
+            **workspace.where_variant(setup, recipe.recipe, "objective", refused.key),
         )
 
 

@@ -179,7 +179,8 @@ def _mentor(workspace: "Workspace", setup: str, recipe: Recipe, trained_by: Reci
             **workspace.where("samplers", sampler.sampler, "model"),
         )
     for source, rows in (recipe.rows or {}).items():
-        if rows.source == "mentor" and sampler is not None and (rows.degree or 1) > sampler.samples:
+        from_mentor = workspace.registry.row_sources[rows.source].sampler == "mentor"
+        if from_mentor and sampler is not None and (rows.degree or 1) > sampler.samples:
             yield UserError(
                 f"sampler {sampler.sampler} draws only {sampler.samples} per question",
                 value=rows.degree,

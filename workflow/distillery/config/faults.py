@@ -4,8 +4,9 @@ import difflib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from pydantic import BaseModel, TypeAdapter, ValidationError
+from pydantic import BaseModel, ValidationError
 
+from distillery.config.extensions import Registry, json_schema
 from distillery.config.source import Keys, Source
 from distillery.errors import UserError
 
@@ -14,7 +15,7 @@ UNTAGGED = "union_tag_not_found"
 ABSENT = {"missing", UNTAGGED}
 
 
-def explained(kind: Any, error: ValidationError, source: Source) -> list[UserError]:
+def explained(kind: Any, error: ValidationError, source: Source, registry: Registry) -> list[UserError]:
     """One error for each fault of a section.
 
     A misspelt key is a key too many and often a key that is missing as well: it is one fault. A value that fits no kind
@@ -39,16 +40,16 @@ def explained(kind: Any, error: ValidationError, source: Source) -> list[UserErr
     for path, found in faults.items():
         if found[0]["type"] in ABSENT and path not in absent:
             continue
-        result.append(_explain(kind, path, found, source, needed.get(path)))
+        result.append(_explain(_known_keys(kind, registry), path, found, source, needed.get(path)))
     return result
 
 
-def _explain(kind: Any, path: Keys, found: Sequence[Any], source: Source, needed: str | None) -> UserError:
+def _explain(known: list[str], path: Keys, found: Sequence[Any], source: Source, needed: str | None) -> UserError:
     fault = found[0]
     value = fault["input"]
     shown = None if isinstance(value, Mapping | list | BaseModel) else value
     if fault["type"] == "extra_forbidden":
-        near = needed or _near(path[-1], _known_keys(kind))
+        near = needed or _near(path[-1], known)
         hint = f"Did you mean `{near}`?" if near else "config/README.md lists every key"
         return UserError(NO_SUCH_KEY, value=value, remedy=hint.rstrip("."), **source.where(*path))
     if fault["type"] in ABSENT:
@@ -105,10 +106,9 @@ def _near(key: str, known: Iterable[str]) -> str | None:
     return found[0] if found else None
 
 
-def _known_keys(kind: Any) -> list[str]:
+def _known_keys(kind: Any, registry: Registry) -> list[str]:
     """Every key of a section and of the sections inside it, for spelling hints."""
-    is_model = isinstance(kind, type) and issubclass(kind, BaseModel)
-    schema = kind.model_json_schema() if is_model else TypeAdapter(kind).json_schema()
+    schema = json_schema(kind, registry)
     keys: list[str] = []
     for part in [schema, *schema.get("$defs", {}).values()]:
         keys.extend(part.get("properties", {}))

@@ -10,6 +10,7 @@ from distillery.config.base import NAME_PATTERN, Name
 from distillery.config.checks import check_workspace
 from distillery.config.committee import Committee
 from distillery.config.experiment import Experiment
+from distillery.config.extensions import Registry
 from distillery.config.faults import explained, without_repeats
 from distillery.config.model import Model
 from distillery.config.needs import missing_here
@@ -37,7 +38,11 @@ FOLDERS: dict[str, tuple[str, type[BaseModel]]] = {
 
 
 def load_workspace(
-    settings: Mapping[str, Any], root: Path = Path("config"), settings_file: str | None = None
+    settings: Mapping[str, Any],
+    root: Path = Path("config"),
+    settings_file: str | None = None,
+    *,
+    registry: Registry,
 ) -> Workspace:
     """Read every file under `root`, apply `overrides`, validate and cross-check.
 
@@ -48,13 +53,14 @@ def load_workspace(
         settings: The run's settings as Snakemake merged them (`config.yaml`, `--configfile`, `--config`).
         root: Folder that holds `models.yaml`, `setups.yaml`, `tasks/`, ...
         settings_file: File that `settings` come from; `config.yaml` of the root if not given.
+        registry: The extensions that settings may name; `distillery.registry.load_workspace` gives all that there are.
 
     Raises:
         UserErrors: All faults that were found, each once, with file, line, key, value and remedy.
     """
     errors: list[UserError] = []
     run_source = _settings_source(settings, Path(settings_file or Path(root, "config.yaml")))
-    run = _validate(Settings, run_source, errors)
+    run = _validate(Settings, run_source, errors, registry)
     raw = _read_all(Path(root), errors)
     _refuse(errors)
     assert run is not None
@@ -65,17 +71,20 @@ def load_workspace(
     kinds: list[tuple[str, Any]] = [*((folder, model) for folder, (_, model) in FOLDERS.items())]
     parts: dict[str, dict[str, Any]] = {}
     for section, kind in [*kinds, ("setups", Setup), ("models", Model)]:
-        made = {name: _validate(kind, source, errors) for name, source in raw[section].items()}
+        made = {name: _validate(kind, source, errors, registry) for name, source in raw[section].items()}
         parts[section] = {name: value for name, value in made.items() if value is not None}
     _refuse(errors)
     names = SettingNames(
         path for experiment in parts["experiments"].values() for arm in experiment.arms for path in _paths_of(arm)
     )
-    variants = carried_out(raw, parts, names, lambda source, faults: _validate(Recipe, source, faults), errors)
+    variants = carried_out(
+        raw, parts, names, lambda source, faults: _validate(Recipe, source, faults, registry), errors
+    )
     _refuse(errors)
     workspace = Workspace(
         settings=run,
         names=names,
+        registry=registry,
         variants={setup: {name: one.recipe for name, one in known.items()} for setup, known in variants.items()},
         sources={"settings": {"": run_source}, **raw},
         variant_sources={setup: {name: one.source for name, one in known.items()} for setup, known in variants.items()},
@@ -169,10 +178,10 @@ def _check_names(raw: dict[str, dict[str, Source]], errors: list[UserError]) -> 
                 errors.append(UserError(problem, **source.place().where()))
 
 
-def _validate(kind: Any, source: Source, errors: list[UserError]) -> Any | None:
+def _validate(kind: Any, source: Source, errors: list[UserError], registry: Registry) -> Any | None:
     """Validate one section; append one error for each fault."""
     try:
-        return TypeAdapter(kind).validate_python(source.content)
+        return TypeAdapter(kind).validate_python(source.content, context=registry)
     except ValidationError as error:
-        errors.extend(explained(kind, error, source))
+        errors.extend(explained(kind, error, source, registry))
     return None

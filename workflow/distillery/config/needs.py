@@ -76,9 +76,9 @@ def _models(
             recipe = workspace.recipe(name, setup)
             if recipe.mentor is not None:
                 yield from _with_parent(workspace, workspace.mentor_model(name, setup, cell.model))
-            sources = {rows.source for rows in (recipe.rows or {}).values()}
-            for source, sampler in (("teacher", own.teacher), ("programs", own.program_teacher)):
-                if source in sources and sampler is not None and workspace.samplers[sampler].model != "trained":
+            keys = {workspace.registry.row_sources[rows.source].sampler for rows in (recipe.rows or {}).values()}
+            for key, sampler in (("teacher", own.teacher), ("program_teacher", own.program_teacher)):
+                if key in keys and sampler is not None and workspace.samplers[sampler].model != "trained":
                     yield from _with_parent(workspace, workspace.samplers[sampler].model)
     for name in committees:
         committee = workspace.committees[name]

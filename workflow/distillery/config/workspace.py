@@ -6,6 +6,7 @@ from typing import Any
 
 from distillery.config.committee import Committee
 from distillery.config.experiment import Experiment, Published
+from distillery.config.extensions import Registry
 from distillery.config.model import ApiModel, Model, PrunedModel
 from distillery.config.needs import missing_here
 from distillery.config.prompt import Prompt
@@ -59,6 +60,7 @@ class Workspace:
     variants: Mapping[str, Mapping[str, Recipe]]
     files: Mapping[str, Mapping[str, str]]
     names: SettingNames
+    registry: Registry
     sources: Mapping[str, Mapping[str, Source]]
     """Section -> name -> raw content with the line of every key. Recipes are extended already."""
     variant_sources: Mapping[str, Mapping[str, Source]]
@@ -122,9 +124,9 @@ class Workspace:
         return entry.parent if isinstance(entry, PrunedModel) else None
 
     def teacher(self, source: str, setup: str) -> str:
-        """Sampler behind rows `from: teacher` or `from: programs`."""
+        """Sampler behind rows `from: <source>`, of a source whose sampler the setup names."""
         entry = self.find("setups", setup)
-        key = {"teacher": "teacher", "programs": "program_teacher"}[source]
+        key = str(self.registry.row_sources[source].sampler)
         named = getattr(entry, key)
         if named is None:
             raise UserError(

@@ -56,8 +56,9 @@ class Training(_Frozen):
 
     base: str
     """Identity of the model that training started from."""
-    recipe: str
+    objective: str
     rows_sha256: str
+    seed: int
     steps: int
 
 
