@@ -54,6 +54,7 @@ lint: environment ## Check style, format, types and the workflow; change nothing
 	$(BIN)/snakemake --lint
 	$(BIN)/mypy
 	PYTHONPATH=workflow $(BIN)/lint-imports --no-cache
+	$(BIN)/deptry .
 
 .PHONY: format
 format: environment ## Format Python and Snakemake files in place

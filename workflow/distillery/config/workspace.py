@@ -60,11 +60,11 @@ class Workspace:
     variants: Mapping[str, Mapping[str, Recipe]]
     files: Mapping[str, Mapping[str, str]]
     names: SettingNames
+    registry: Registry
     sources: Mapping[str, Mapping[str, Source]]
     """Section -> name -> raw content with the line of every key. Recipes are extended already."""
     variant_sources: Mapping[str, Mapping[str, Source]]
     """The same for `variants`."""
-    registry: Registry
 
     def where(self, section: str, name: str, *path: str, value: Any = None) -> dict[str, Any]:
         """File, line and key of a declared setting, as arguments of a UserError; with `value`, of that list item."""
@@ -124,7 +124,7 @@ class Workspace:
         return entry.parent if isinstance(entry, PrunedModel) else None
 
     def teacher(self, source: str, setup: str) -> str:
-        """Sampler behind rows `from: <source>`, of a source whose sampler the setup names (`teacher`, `programs`)."""
+        """Sampler behind rows `from: <source>`, of a source whose sampler the setup names."""
         entry = self.find("setups", setup)
         key = str(self.registry.row_sources[source].sampler)
         named = getattr(entry, key)
