@@ -63,6 +63,10 @@ def finished(root: Path) -> Path:
             "recipe": "mine", "objective": {"loss": "mentor-kd", "alpha": 1}, "train": {"batch_size": 2, "epochs": 3},
         }, "work": {"tokens": 10, "steps": 2, "seconds": 6.0, "parameters": 5, "sandbox": "bwrap"},
     })  # fmt: skip
+    write_json(root / "b/provenance.json", {
+        "stage": "sample", "seconds": 2, "params": {"sampler": "mine", "spec": {"decoding": {"max_new_tokens": 9}}},
+        "work": {"requested": 4, "generated": 3, "seconds": 1.0, "parameters": 5},
+    })  # fmt: skip
     return root
 
 
@@ -71,8 +75,9 @@ def test_a_finished_run_is_reduced_to_shares_and_alikeness(tmp_path):
     assert {name: found[name] for name in ("right", "right_on_mistakes", "failing", "lines")} == {
         "right": 8 / 16, "right_on_mistakes": 1 / 4, "failing": 3 / 8, "lines": 2,
     }  # fmt: skip
-    (job,) = found["jobs"]
-    assert job == {
+    training, sampling = found["jobs"]
+    assert sampling["params"] == {"spec": {"decoding": {"max_new_tokens": 9}}}, "no name of a sampler"
+    assert training == {
         "stage": "train", "seconds": 7,
         "params": {"objective": {"loss": "mentor-kd"}, "train": {"batch_size": 2}},
         "work": {"tokens": 10, "steps": 2, "seconds": 6.0, "parameters": 5},
