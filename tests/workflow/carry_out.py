@@ -3,11 +3,12 @@
     python carry_out.py plan FILE TARGET...    write the jobs, with inputs and parameters, to FILE
     python carry_out.py run FILE TARGET...     the same, then run each job's script, as its rule says
 
-Inputs and parameters come from the rules and the code from the scripts, as in any run; what is saved is a Python for each
-job, which loads the same libraries for seconds. Run it in the project's folder, with its library on PYTHONPATH.
+Inputs and parameters come from the rules and code from the scripts, as in any run. Saved is a Python process for each
+job, which would load the same libraries for seconds. Run it in the project's folder, with its library on PYTHONPATH.
 """
 
 import json
+import os
 import runpy
 import sys
 import time
@@ -33,7 +34,8 @@ def main(mode: str, report: str, *targets: str) -> None:
         }
         for node in nodes
     ]
-    Path(report).write_text(json.dumps(jobs, indent=1, default=str))
+    environment = {name: value for name, value in os.environ.items() if name.startswith("DISTILLERY_")}
+    Path(report).write_text(json.dumps({"jobs": jobs, "environment": environment}, indent=1, default=str))
     for node in nodes if mode == "run" else []:
         start = time.monotonic()
         stand_in = SimpleNamespace(

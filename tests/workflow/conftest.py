@@ -1,5 +1,7 @@
 """A project for each test: the repository's workflow and config, with a tiny experiment on random weights."""
 
+import fcntl
+import json
 import os
 import re
 import shutil
@@ -13,8 +15,11 @@ from pathlib import Path
 import pytest
 import yaml
 
+from .scripted import ENDPOINT, Endpoint, write_questions
+
 REPOSITORY = Path(__file__).parents[2]
 TINY = Path(__file__).parent / "tiny"
+FLOW = Path(__file__).parent / "flow"
 DRAWN = r"distillery\.sampling\.sampler: .* from the store, (\d+) generated"
 
 
@@ -108,22 +113,41 @@ def make_project_fixture():
     return make_project
 
 
-def make_project(root: Path) -> Project:
-    """Copy the workflow into `root`, with the tiny experiment as its only table."""
+def make_project(root: Path, added: Path = TINY, experiments: str = "[tiny]") -> Project:
+    """Copy the workflow into `root`, with the settings of a folder added; only `experiments` are tables of `rule all`."""
     root.mkdir(parents=True, exist_ok=True)
     shutil.copy(REPOSITORY / "Snakefile", root)
     ignored = shutil.ignore_patterns("__pycache__", ".snakemake")
     for folder in ("workflow", "config", "profiles", "envs"):
         shutil.copytree(REPOSITORY / folder, root / folder, ignore=ignored)
-    for path in sorted(TINY.rglob("*.yaml")):
-        target = root / "config" / path.relative_to(TINY)
+    for path in sorted(added.rglob("*.yaml")):
+        target = root / "config" / path.relative_to(added)
+        text = path.read_text().replace("{endpoint}", ENDPOINT)
         if target.name in {"models.yaml", "setups.yaml"}:
-            merged = yaml.safe_load(target.read_text()) | yaml.safe_load(path.read_text())
-            target.write_text(yaml.safe_dump(merged, sort_keys=False))
-        else:
-            shutil.copy(path, target)
-    (root / "config" / "config.yaml").write_text("experiments: [tiny]\n")
+            merged = yaml.safe_load(target.read_text()) | yaml.safe_load(text)
+            text = yaml.safe_dump(merged, sort_keys=False)
+        target.write_text(text)
+    (root / "config" / "config.yaml").write_text(f"experiments: {experiments}\n")
     return Project(root)
+
+
+def made_once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], object]) -> Path:
+    """A folder that `make` fills once for the whole test run: workers of pytest-xdist wait for the first of them.
+
+    A folder whose making failed is not kept, so that each worker shows the failure.
+    """
+    base = factory.getbasetemp()
+    base = base.parent if os.environ.get("PYTEST_XDIST_WORKER") else base
+    folder = base / name
+    with open(base / f"{name}.lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not folder.exists():
+            unfinished = base / f"{name}.unfinished"
+            shutil.rmtree(unfinished, ignore_errors=True)
+            unfinished.mkdir()
+            make(unfinished)
+            unfinished.rename(folder)
+    return folder
 
 
 @pytest.fixture
@@ -135,18 +159,21 @@ def project(tmp_path: Path) -> Project:
 @pytest.fixture(scope="session")
 def finished_template(tmp_path_factory: pytest.TempPathFactory) -> Project:
     """One finished run of the tiny experiment, by the real rules; copy it, do not change it."""
-    made = make_project(tmp_path_factory.mktemp("finished") / "project")
-    made.snakemake("--cores", "2")
-    return made
+    return Project(made_once(tmp_path_factory, "finished", run_tiny))
 
 
 @pytest.fixture(scope="session")
 def finished_mapd_template(tmp_path_factory: pytest.TempPathFactory) -> Project:
     """One finished run of the tiny MAPD experiment; copy it, do not change it."""
-    made = make_project(tmp_path_factory.mktemp("mapd") / "project")
-    (made.root / "config" / "config.yaml").write_text("experiments: [tiny_mapd]\n")
-    made.snakemake("--cores", "2")
-    return made
+    return Project(made_once(tmp_path_factory, "finished_mapd", run_tiny_mapd))
+
+
+def run_tiny(root: Path) -> None:
+    make_project(root).snakemake("--cores", "2")
+
+
+def run_tiny_mapd(root: Path) -> None:
+    make_project(root, experiments="[tiny_mapd]").snakemake("--cores", "2")
 
 
 @pytest.fixture
@@ -163,3 +190,81 @@ def finished(finished_template: Project, tmp_path: Path) -> Project:
     root = tmp_path / "project"
     shutil.copytree(finished_template.root, root, symlinks=True)
     return Project(root)
+
+
+@dataclass(frozen=True)
+class Flow:
+    """The finished run of the scripted project: its folder, what its jobs asked the endpoint, and what was planned."""
+
+    root: Path
+    requests: list[dict]
+    unknown: list[str]
+    jobs: list[dict]
+    environment: dict[str, str]
+
+    def read(self, path: str) -> dict:
+        return json.loads((self.root / "results" / path).read_text())
+
+    def rows(self, path: str) -> list[dict]:
+        return [json.loads(line) for line in (self.root / "results" / path).read_text().splitlines()]
+
+
+STUDENT = "flow-student/seed1"
+FLOW_TARGETS = [
+    "results/tables/flow/table.md",
+    f"results/audits/flow/flow/mapd/{STUDENT}/audit.html",
+    *(
+        f"results/rows/flow/flow/{recipe}/{STUDENT}/rows.jsonl"
+        for recipe in (
+            *("mapd-single", "mapd-without-review", "mapd-answer-check", "mapd-review-and-check"),
+            *("mapd-random-drop", "mapd-paper", "mapd.round=2", "pad-without-refinement"),
+        )
+    ),
+    f"results/models/flow/flow/fine-tune-cot-matched/{STUDENT}/manifest.json",
+    f"results/rows/flow/flow-gated/mapd/{STUDENT}/rows.jsonl",
+]
+
+
+def make_flow_project(root: Path) -> Project:
+    """A project of the scripted experiments in which nothing has run."""
+    made = make_project(root, FLOW, "[flow]\nsandbox: seccomp\nbudget: {samples: 5000}")
+    write_questions(root / "data" / "flow")
+    (root / f"data/flow/sheet-flow-flow-people-fine-tune-cot-{STUDENT.replace('/', '-')}.csv").touch()
+    return made
+
+
+def carry_out(project: Project, mode: str, *targets: str, **environment: str) -> dict:
+    """Plan some targets (`plan`), or make them (`run`); the planned jobs and the environment that the rules set."""
+    library = str(project.root / "workflow")
+    done = subprocess.run(
+        [sys.executable, Path(__file__).parent / "carry_out.py", mode, "planned.json", *targets],
+        cwd=project.root,
+        env={
+            **os.environ,
+            **{"CUDA_VISIBLE_DEVICES": "", "HF_HUB_OFFLINE": "1", "DISTILLERY_BACKEND": "transformers"},
+            **{"PYTHONPATH": library, **environment},
+        },
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=900,
+    )
+    assert done.returncode == 0, done.stdout[-8000:]
+    return json.loads((project.root / "planned.json").read_text())
+
+
+def run_flow(root: Path) -> None:
+    endpoint = Endpoint()
+    try:
+        carry_out(make_flow_project(root), "run", *FLOW_TARGETS, **endpoint.environment())
+    finally:
+        endpoint.close()
+        (root / "endpoint.json").write_text(json.dumps([endpoint.requests, endpoint.unknown]))
+
+
+@pytest.fixture(scope="session")
+def flow(tmp_path_factory: pytest.TempPathFactory) -> Flow:
+    """One finished run of the scripted project. Only read it."""
+    root = made_once(tmp_path_factory, "flow", run_flow)
+    requests, unknown = json.loads((root / "endpoint.json").read_text())
+    return Flow(root, requests, unknown, **json.loads((root / "planned.json").read_text()))

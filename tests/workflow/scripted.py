@@ -44,10 +44,9 @@ RATIONALES = {
     "xx": ("right", "cut"),
 }
 
-FAILS = "def solution():\n    {name} = 2\n    return a + 2"
 PROGRAMS = {
     "bb": ("def solution():\n    a = 1\n    return a + 2", "def solution():\n    a = 50\n    return a + 2"),
-    "kk": ("def solution():\n    a = 2\n    return b + 2", "def solution():\n    a = 2\n    return a + 2"),
+    "kk": ("def solution():\n    return a + 2", "def solution():\n    a = 2\n    return a + 2"),
     "zz": ("import os\ndef solution():\n    return 5", "def solution():\n    a = 4\n    return a + 9"),
     "aa": ("I am sorry, I cannot.", "three and three"),
     "mm": ("def solution():\n    a = 5\n    return", "def solution():\n    return (5 +"),
@@ -55,6 +54,7 @@ PROGRAMS = {
 }
 
 TEACHERS = {
+    "bb": {"alpha": "right", "beta": "right", "gamma": "right"},
     "kk": {"alpha": "right", "beta": "wrong", "gamma": "right"},
     "zz": {"alpha": "wrong", "beta": "right", "gamma": "right"},
     "aa": {"alpha": "right", "beta": "no answer", "gamma": "wrong"},
@@ -64,6 +64,9 @@ TEACHERS = {
 
 # (question, author) -> score of each reviewer. `?` is no score.
 SCORES = {
+    ("bb", "alpha"): {"beta": "5", "gamma": "5"},
+    ("bb", "beta"): {"alpha": "5", "gamma": "5"},
+    ("bb", "gamma"): {"alpha": "5", "beta": "5"},
     ("kk", "alpha"): {"beta": "5", "gamma": "4"},
     ("kk", "beta"): {"alpha": "4", "gamma": "3"},
     ("kk", "gamma"): {"alpha": "3", "beta": "3"},
@@ -121,8 +124,8 @@ def reply(prompt: str) -> tuple[str, str]:
         return SCORES[found[2][:2], author][found[1]], "stop"
     if found := re.fullmatch(r"Ask: (.*)\nReason:(.*)", prompt, re.S):
         if not found[2]:
-            return f" thinking of {found[1]}", "stop"
-        if found[2] != f" thinking of {found[1]}\nTherefore the answer is":
+            return f" so {found[1]}", "stop"
+        if found[2] != f" so {found[1]}\nTherefore the answer is":
             raise LookupError(prompt)
         return ASKED[found[1][:2]], "stop"
     raise LookupError(prompt)
