@@ -107,7 +107,10 @@ def test_rows_are_kept_and_dropped_for_the_right_reasons(flow, recipe, model):
 
 
 def test_targets_end_with_the_gold_answer_and_hold_the_text_of_their_own_sample(flow):
-    taught = {(two_letters(row), row["sample_index"]): row for row in flow.rows(f"{folder('fine-tune-cot-diverse')}/rows.jsonl")}
+    taught = {
+        (two_letters(row), row["sample_index"]): row
+        for row in flow.rows(f"{folder('fine-tune-cot-diverse')}/rows.jsonl")
+    }
     assert {key: row["target"] for key, row in taught.items()} == {
         ("bb", 0): " 1 + 2 --> 3",
         ("bb", 1): " 1 + 2 so --> 3",
@@ -118,7 +121,11 @@ def test_targets_end_with_the_gold_answer_and_hold_the_text_of_their_own_sample(
     assert taught["kk", 1]["prompt"] == "Q: kk 2 + 2\nA:"
     answers = {row["target"] for row in flow.rows(f"{folder('fine-tune')}/rows.jsonl")}
     assert answers == {f" {gold}" for gold in GOLD.values()}
-    (repair,) = [row for row in flow.rows(f"{folder('pad')}/rows.jsonl") if row["source"] == "repair" and two_letters(row) == "kk"]
+    (repair,) = [
+        row
+        for row in flow.rows(f"{folder('pad')}/rows.jsonl")
+        if row["source"] == "repair" and two_letters(row) == "kk"
+    ]
     assert repair["prompt"].startswith("Question: kk 2 + 2\n")
     assert "def solution():\n    return a + 2\n" in repair["prompt"] and "NameError" in repair["prompt"]
     assert repair["target"].strip() == "def solution():\n    a = 2\n    return a + 2"
@@ -150,8 +157,15 @@ def test_a_student_is_right_on_what_its_rows_taught_and_on_nothing_else(flow, re
 
 
 def test_a_program_that_failed_is_repaired_after_its_error_was_shown(flow):
-    drafts = [row for row in flow.rows("refined/flow/test/flow/pad/flow-student/seed1/rounds.jsonl") if two_letters(row) == "kk"]
-    assert [(row["round"], row["feedback"] and "NameError" in row["feedback"]) for row in drafts] == [(0, True), (1, None)]
+    drafts = [
+        row
+        for row in flow.rows("refined/flow/test/flow/pad/flow-student/seed1/rounds.jsonl")
+        if two_letters(row) == "kk"
+    ]
+    assert [(row["round"], row["feedback"] and "NameError" in row["feedback"]) for row in drafts] == [
+        (0, True),
+        (1, None),
+    ]
     first = flow.rows("predictions/flow/test/flow/pad/flow-student/seed1/predictions.jsonl")
     assert {two_letters(row): row["text"] for row in first}["kk"].strip() == "def solution():\n    return a + 2"
 
@@ -197,7 +211,11 @@ GATED_ROUTING = {"rationales": 6, "null": 0, "stopped": 4, "reviewed": 2, "revie
 
 
 def test_every_review_has_the_score_that_its_reviewer_gave(flow):
-    signs = {row["completion_id"]: row for name in ("flow-pair", "flow-single") for row in flow.rows(f"{EXAM}/members/{name}/rationales.jsonl")}
+    signs = {
+        row["completion_id"]: row
+        for name in ("flow-pair", "flow-single")
+        for row in flow.rows(f"{EXAM}/members/{name}/rationales.jsonl")
+    }
     given = [row for name in ("flow-pair", "flow-single") for row in flow.rows(f"{EXAM}/members/{name}/reviews.jsonl")]
     assert len(given) == 22
     for row in given:
@@ -249,7 +267,11 @@ def test_pairs_hold_the_teachers_own_texts_and_the_students_own_mistake(flow):
             if kind == "feedback":
                 gold = next(gold for question, gold in GOLD.items() if question.startswith(two_letters(row)))
                 assert f"Wrong answer: {wrong[row['qid']]}\nRight answer: {gold}\n" in row["prompt"]
-    authors = {written[row["completion_id"]][1].split(":")[0] for row in flow.rows(f"{folder('mapd-single')}/rows.jsonl") if row["source"] == "feedback"}
+    authors = {
+        written[row["completion_id"]][1].split(":")[0]
+        for row in flow.rows(f"{folder('mapd-single')}/rows.jsonl")
+        if row["source"] == "feedback"
+    }
     assert authors == {"alpha"}, "the committee's first"
 
 
@@ -295,7 +317,9 @@ def test_the_second_call_is_greedy_short_and_follows_the_first_text(flow):
     second = [request for request in asked if request not in first]
     assert (len(first), len(second)) == (6, 6)
     assert {(request["temperature"], request["max_tokens"]) for request in first} == {(0.3, 38)}
-    assert {(request["temperature"], request["max_tokens"], "seed" in request) for request in second} == {(0.0, 6, False)}
+    assert {(request["temperature"], request["max_tokens"], "seed" in request) for request in second} == {
+        (0.0, 6, False)
+    }
 
 
 def test_reviewers_see_the_rationale_and_the_hint_of_their_committee(flow):
