@@ -201,7 +201,11 @@ def test_a_gated_committee_reviews_right_rationales_alone_and_a_limit_draws_mist
     routed = flow.read(f"{GATED_EXAM}/members/flow-pair/reviewed.json")["routed"]
     assert routed == GATED_ROUTING
     assert flow.read(f"{EXAM}/members/flow-pair/reviewed.json")["routed"] == {
-        **{"rationales": 12, "null": 1, "stopped": 0, "reviewed": 11, "reviews": 22}
+        "rationales": 12,
+        "null": 1,
+        "stopped": 0,
+        "reviewed": 11,
+        "reviews": 22,
     }
 
 
@@ -283,7 +287,7 @@ def test_training_continues_from_the_student_that_made_the_mistakes(flow):
     assert before["training"]["base"] == base["identity"]
 
 
-# Beginning of the prompt -> how often it was sent, with which model and decoding; `seed` None: greedy, sent without one.
+# Beginning of the prompt -> how often it was sent, with which model and decoding; greedy is sent without a seed.
 SENT = {
     "Q: ": (12, "writer", {"temperature": 0.6, "top_p": 0.9, "top_k": 7, "max_tokens": 31, "stop": ["\n"]}),
     "Program: ": (12, "writer", {"temperature": 0.4, "top_p": 1.0, "max_tokens": 97, "stop": ["Program:"]}),
@@ -326,7 +330,7 @@ def test_reviewers_see_the_rationale_and_the_hint_of_their_committee(flow):
     hints = Counter()
     for request in flow.requests:
         if request["prompt"].startswith("Reviewer") and request["prompt"].endswith("Judgement:"):
-            head, solution, hint, _ = request["prompt"].split("\n")
+            head, _, hint, _ = request["prompt"].split("\n")
             question = head.split(": ")[1]
             assert request["temperature"] == 0.0 and request["max_tokens"] == 36
             hints[hint == f"Hint: {GOLD[question]}", hint == f"Hint: solution of {question[:2]}"] += 1

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from .conftest import REPOSITORY, STUDENT, carry_out, make_flow_project, made_once
 from .expected import JOBS, differences, expectation
+from .projects import REPOSITORY, STUDENT, carry_out, made_once, make_flow_project
 
 SHIPPED = sorted(path.stem for path in (REPOSITORY / "config/experiments").glob("*.yaml"))
 ADDED = ["flow", "flow_wide", "flow_gated", "flow_people", "flow_untrained"]
