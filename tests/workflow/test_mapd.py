@@ -11,7 +11,7 @@ import pytest
 
 from .contract import Change, documented, markdown, no_change, replace, settings, told
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.xdist_group("mapd")]
 
 WHO = "tiny/tiny/{recipe}/tiny-random-half/seed1"
 ROWS = f"results/rows/{WHO}/rows.jsonl"
@@ -52,13 +52,15 @@ def test_counts_add_up_from_exam_to_pairs(finished_mapd_template):
     assert rows["mistakes"] == counts["mistakes"] == rows["pairs"] + sum(rows["dropped"].values())
     assert rows["training_rows"] == 2 * rows["pairs"]
     for model in ("tiny-random", "tiny-other"):
-        reviewed = json.loads((root / LESSON / "asked" / model / "reviewed.json").read_text())
+        reviewed = json.loads((root / LESSON / "members" / model / "reviewed.json").read_text())
         assert reviewed["reviews"] == reviewed["valid"] + sum(reviewed["invalid"].values())
         assert reviewed["reviews"] == sum(one["completions"] for one in reviewed["replies"].values())
 
 
 def test_every_score_is_one_of_five_with_probabilities_and_nobody_reviews_itself(finished_mapd_template):
-    for path in (finished_mapd_template.root / LESSON).rglob("reviews.jsonl"):
+    found = sorted((finished_mapd_template.root / LESSON).rglob("reviews.jsonl"))
+    assert len(found) == 2, "one for each model that reviews"
+    for path in found:
         for line in path.read_text().splitlines():
             review = json.loads(line)
             assert review["score"] in {1, 2, 3, 4, 5} and 1 <= review["expected"] <= 5

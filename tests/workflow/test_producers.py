@@ -9,6 +9,8 @@ import yaml
 from .expected import JOBS, differences, expectation
 from .projects import REPOSITORY, STUDENT, carry_out, made_once, make_flow_project
 
+pytestmark = pytest.mark.xdist_group("flow")
+
 SHIPPED = sorted(path.stem for path in (REPOSITORY / "config/experiments").glob("*.yaml"))
 ADDED = ["flow", "flow_wide", "flow_gated", "flow_people", "flow_untrained"]
 ON_DEMAND = [
@@ -18,8 +20,6 @@ ON_DEMAND = [
     "results/output_space/miniature_output_space/study.md",
     "results/output_space/flow/study.md",
 ]
-RECORDED = "tables"
-
 
 def plan_everything(root: Path) -> None:
     project = make_flow_project(root)
@@ -54,6 +54,7 @@ def test_every_expectation_is_about_a_planned_job(planned):
     assert [job["of"] for number, (_, job) in enumerate(JOBS) if number not in used] == []
 
 
+@pytest.mark.e2e
 def test_every_record_of_a_run_names_what_is_written_down(flow):
     records = [json.loads(path.read_text()) for path in sorted((flow.root / "results").rglob("*provenance.json"))]
     assert len(records) >= 90

@@ -8,7 +8,7 @@ import json
 
 import pytest
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.xdist_group("programs")]
 
 RIGHT = "def solution():\n    a = {gold}\n    b = 0\n    result = a + b\n    return result"
 FIRST = {  # qid's place -> the first of its two programs
