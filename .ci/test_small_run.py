@@ -1,8 +1,8 @@
 """The records of the default on its small setting (config/small.yaml), after `.ci/run` has made them.
 
-Questions and rows of gold answers are the same bits on every machine: their digests are compared. What a model writes or
-learns differs with hardware: counts must add up from stage to stage, and floors must be reached. With the CPU that this
-was written on the teacher had 38 of 80 rationales right, 58 of 80 programs, and 11 of 30 test questions.
+Questions and rows of gold answers are the same bits on every machine: their digests are compared. What a model writes
+or learns differs with hardware: counts must add up from stage to stage, and floors must be reached. On the CPU that
+this was written on, the teacher had 38 of 80 rationales right, 58 of 80 programs, and 11 of 30 test questions.
 
     pytest .ci/test_small_run.py        in the folder of the run
 """

@@ -83,6 +83,7 @@ ROWS = {
     ("fine-tune", "flow-student"): (6, 0, {"gold": (6, {})}),
     ("fine-tune-cot", "flow-student"): (2, 6, {"teacher": (2, WRONG_FIRST)}),
     ("fine-tune-cot-diverse", "flow-student"): (5, 12, {"teacher": (5, WRONG_BOTH)}),
+    ("fine-tune-cot-matched", "flow-student"): (5, 12, {"teacher": (5, {"wrong": 5, "truncated": 1, "refused": 1})}),
     ("mentor-sft", "flow-mentor"): (5, 12, {"teacher": (5, WRONG_BOTH)}),
     ("mentor-kd", "flow-student"): (6, 12, {"teacher": (2, WRONG_FIRST), "mentor": (4, {"wrong": 2})}),
     ("pad", "flow-student"): (9, 12, {"program": (5, {"empty rationale": 1}), "repair": (4, BAD_PROGRAMS)}),
@@ -324,6 +325,22 @@ def test_the_second_call_is_greedy_short_and_follows_the_first_text(flow):
     assert {(request["temperature"], request["max_tokens"], "seed" in request) for request in second} == {
         (0.0, 6, False)
     }
+
+
+def test_teachers_see_the_students_own_wrong_answer_and_the_right_one(flow):
+    shown = {
+        tuple(request["prompt"].split("\n")[:3])
+        for request in flow.requests
+        if request["prompt"].startswith("Teacher alpha, correct: ")
+    }
+    for exam in (EXAM, GATED_EXAM):
+        for row in flow.rows(f"{exam}/mistakes.jsonl"):
+            question = row["question"]
+            assert (
+                f"Teacher alpha, correct: {question}",
+                f"Wrong: {row['text'].strip()}",
+                f"Right: {GOLD[question]}",
+            ) in shown
 
 
 def test_reviewers_see_the_rationale_and_the_hint_of_their_committee(flow):

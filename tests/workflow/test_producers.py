@@ -21,6 +21,7 @@ ON_DEMAND = [
     "results/output_space/flow/study.md",
 ]
 
+
 def plan_everything(root: Path) -> None:
     project = make_flow_project(root)
     for name in ("false", "feedback", "rationale"):
