@@ -13,9 +13,9 @@ SNAKEMAKE_OPTIONS ?=
 # Without a GPU two models share the cores: one loads while the other computes, and two half machines do more than a whole.
 NO_GPU := $(if $(wildcard /dev/nvidia[0-9]*),,--resources gpu=2 --max-threads $$(( ($$(nproc) + 1) / 2 )))
 BIN := .venv/bin
-# Tests run on all cores, up to eight. Tests of one group share what is expensive, so they stay with one worker.
+# Tests run on all cores, up to eight. Each worker starts with a part of its own, so that neighbours share their fixtures.
 WORKERS ?= auto
-PARALLEL := -n $(WORKERS) --maxprocesses 8 --dist loadgroup
+PARALLEL := -n $(WORKERS) --maxprocesses 8 --dist worksteal
 PYTHON_FILES := workflow tests envs .ci docs
 
 # Programs of the environment come first, also in the shell commands of the rules.

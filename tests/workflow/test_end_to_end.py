@@ -45,7 +45,7 @@ def test_a_run_elsewhere_with_the_same_store_loads_no_model_and_gives_the_same_c
     target = "results/completions/tiny/train/tiny-few-shot/completions.jsonl"
     store = str(finished_template.root / "work" / "completions")
     told = project.snakemake("--cores", "2", target, DISTILLERY_STORE=store).stdout
-    assert "0 to draw" in told and "loading" not in told
+    assert "0 to generate" in told and "loading" not in told
     assert (project.root / target).read_bytes() == (finished_template.root / target).read_bytes()
 
 
@@ -55,7 +55,7 @@ def test_more_samples_draw_only_the_new_ones_and_keep_the_first(finished):
     finished.edit("config/samplers/tiny-few-shot.yaml", "samples: 2", "samples: 4")
     told = finished.snakemake("--cores", "2", target).stdout
     after = (finished.root / target).read_text().splitlines()
-    assert "24 asked, 12 in the store, 12 to draw" in told
+    assert "24 requested, 12 in the store, 12 to generate" in told
     assert [line for line in after if json.loads(line)["sample_index"] < 2] == before
 
 

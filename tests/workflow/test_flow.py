@@ -13,7 +13,7 @@ import pytest
 
 from .scripted import GOLD, SCORES
 
-pytestmark = [pytest.mark.e2e, pytest.mark.xdist_group("flow")]
+pytestmark = pytest.mark.e2e
 
 COMPOSED = "rows/flow/{setup}/{recipe}/{model}/seed1"
 EXAM = "committees/flow/flow/flow/fine-tune-cot/flow-student/seed1"

@@ -11,7 +11,7 @@ import pytest
 
 from .contract import Change, documented, markdown, no_change, replace, settings, told
 
-pytestmark = [pytest.mark.e2e, pytest.mark.xdist_group("mapd")]
+pytestmark = pytest.mark.e2e
 
 WHO = "tiny/tiny/{recipe}/tiny-random-half/seed1"
 ROWS = f"results/rows/{WHO}/rows.jsonl"

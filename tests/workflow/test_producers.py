@@ -9,8 +9,6 @@ import yaml
 from .expected import JOBS, differences, expectation
 from .projects import REPOSITORY, STUDENT, carry_out, made_once, make_flow_project
 
-pytestmark = pytest.mark.xdist_group("flow")
-
 SHIPPED = sorted(path.stem for path in (REPOSITORY / "config/experiments").glob("*.yaml"))
 ADDED = ["flow", "flow_wide", "flow_gated", "flow_people", "flow_untrained"]
 ON_DEMAND = [
