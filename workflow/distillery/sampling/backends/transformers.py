@@ -18,6 +18,7 @@ from transformers import (
     AutoModelForCausalLM,
     AutoModelForSeq2SeqLM,
     AutoTokenizer,
+    GenerationConfig,
     StoppingCriteriaList,
     StopStringCriteria,
 )
@@ -39,6 +40,7 @@ class TransformersBackend:
         if self._tokenizer.pad_token is None:
             self._tokenizer.pad_token = self._tokenizer.eos_token
         self._model = loader.from_pretrained(folder, dtype="auto").to(self._device).eval()
+        self._model.generation_config = _token_ids_alone(self._model.generation_config)
 
     def generate(self, requests: Sequence[PendingRequest], series: Series) -> Iterator[Generated]:
         size = int(os.environ.get("DISTILLERY_GENERATION_BATCH", "32"))
@@ -146,6 +148,16 @@ class TransformersBackend:
             prompt_tokens=int(mask.sum()),
             completion_tokens=len(written) + (length is not None),
         )
+
+
+def _token_ids_alone(config: GenerationConfig) -> GenerationConfig:
+    """A generation config with its special tokens and nothing else.
+
+    Many models bring penalties, filters and limits of their own. `generate` would apply them beside the decoding
+    section, and vLLM does not.
+    """
+    given = config.to_diff_dict()
+    return GenerationConfig(**{name: value for name, value in given.items() if name.endswith("_token_id")})
 
 
 def _log_probabilities(logits: Sequence[torch.Tensor], tokens: torch.Tensor) -> torch.Tensor:

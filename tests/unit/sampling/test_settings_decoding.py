@@ -1,0 +1,300 @@
+"""Each field of `Decoding` changes what an engine does, on every engine, and what a request is kept under.
+
+Expectations come from the model's own logits, computed here by one pass over prompt and text: the place of each written
+token among all tokens, and the probability of those before it.
+"""
+
+import importlib.util
+import json
+import shutil
+
+import pytest
+import torch
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
+
+from distillery.config.model import ApiModel, RandomModel
+from distillery.config.sampler import Decoding
+from distillery.models.sources import prepare_model
+from distillery.records import Question
+from distillery.sampling.backends.base import PendingRequest, open_backend
+from distillery.sampling.requests import Request, Series, seed_of
+from distillery.sampling.sampler import CompletionSampler, sample
+from distillery.sampling.store import CompletionStore
+
+from .endpoint import Endpoint
+
+needs_vllm = pytest.mark.skipif(importlib.util.find_spec("vllm") is None, reason="vLLM is not installed here")
+engines = pytest.mark.parametrize(
+    "engine", ["transformers", pytest.param("vllm", marks=[pytest.mark.vllm, needs_vllm])]
+)
+HOT = {"temperature": 2.0, "top_p": 1.0, "top_k": 0, "max_new_tokens": 12, "answer_tokens": 4, "seed": 0}
+PROMPTS = ["Q: one?\nA:", "Q: two and two?\nA:", "Q: three?\nA:"]
+
+
+class Text(str):
+    """A text with the request that it answers, so that its tokens can be ranked."""
+
+    prompt: str
+    length: int
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """A random model with clear preferences: its logits have a standard deviation of about 1.6."""
+    out = tmp_path_factory.mktemp("models") / "sharp"
+    prepare_model(RandomModel(kind="random", layers=1, seed=3), out, parent=None, downloads=out.parent)
+    config = AutoConfig.from_pretrained(out)
+    config.tie_word_embeddings = False  # tied ones repeat the last token
+    torch.manual_seed(0)
+    model = AutoModelForCausalLM.from_config(config)
+    with torch.no_grad():
+        model.get_input_embeddings().weight.normal_()
+        model.lm_head.weight.normal_(std=0.2)
+        model.lm_head.weight[:4] = 0  # special tokens are unlikely, so that few texts end early
+    model.save_pretrained(out)
+    return out
+
+
+@pytest.fixture(scope="module")
+def loaded(folder):
+    """Each engine once: the large one takes seconds to start."""
+    made = {}
+
+    def load(engine: str):
+        if engine not in made:
+            with pytest.MonkeyPatch.context() as patch:
+                patch.setenv("DISTILLERY_BACKEND", engine)
+                made[engine] = open_backend(folder, "causal")
+        return made[engine]
+
+    return load
+
+
+@pytest.fixture(scope="module")
+def shares(folder):
+    """Log-probabilities of every token at each place of a text that follows a prompt, by a plain pass."""
+    model, tokenizer = AutoModelForCausalLM.from_pretrained(folder).eval(), AutoTokenizer.from_pretrained(folder)
+
+    def of(prompt: str, text: str) -> tuple[torch.Tensor, list[int]]:
+        asked, written = tokenizer(prompt).input_ids, tokenizer(text, add_special_tokens=False).input_ids
+        with torch.inference_mode():
+            logits = model(torch.tensor([asked + written])).logits[0, len(asked) - 1 : -1]
+        return logits, written
+
+    return of
+
+
+@pytest.fixture(scope="module")
+def greedy(folder):
+    """The most likely text, token by token, without any library's generation."""
+    model, tokenizer = AutoModelForCausalLM.from_pretrained(folder).eval(), AutoTokenizer.from_pretrained(folder)
+
+    def of(prompt: str, tokens: int) -> str:
+        ids = tokenizer(prompt).input_ids
+        start = len(ids)
+        with torch.inference_mode():
+            for _ in range(tokens):
+                ids.append(int(model(torch.tensor([ids])).logits[0, -1].argmax()))
+        return tokenizer.decode(ids[start:], clean_up_tokenization_spaces=False)
+
+    return of
+
+
+def written(backend, changes: dict, stop: list[str] = [], samples: int = 2) -> list[Text]:  # noqa: B006
+    """What an engine writes under HOT with these changes, in the order of prompts and samples."""
+    series = Series.of("m", {**HOT, **changes}, stop)
+    requests = [Request(prompt, index) for prompt in PROMPTS for index in range(samples)]
+    asked = [PendingRequest(one.key(series), one, seed_of(one.key(series))) for one in requests]
+    found = {}
+    for generated, prompt in ((g, next(p for p in asked if p.key == g.key)) for g in backend.generate(asked, series)):
+        text = Text(generated.text)
+        text.prompt, text.length = prompt.request.prompt, generated.completion_tokens
+        found[generated.key] = text
+    return [found[pending.key] for pending in asked]
+
+
+def ranks(shares, text: Text) -> list[int]:
+    """Place of each written token among all, 0 for the most likely."""
+    logits, ids = shares(text.prompt, text)
+    return [int((row > row[token]).sum()) for row, token in zip(logits, ids, strict=True)]
+
+
+def temperature(backend, shares, greedy) -> None:
+    hot, mild, cold = (written(backend, {"temperature": t}) for t in (2.0, 1.0, 0.02))
+    mean = [sum(sum(ranks(shares, text)) for text in texts) / sum(map(len, texts)) for texts in (hot, mild, cold)]
+    assert mean[0] - 5 > mean[1] > 3 > 0.2 > mean[2], f"places of 100 tokens, on average: {mean}"
+    assert written(backend, {"temperature": 0.0}) == [greedy(text.prompt, 12) for text in hot]
+
+
+def top_p(backend, shares, greedy) -> None:
+    for share, alike in ((1e-6, True), (0.5, False), (1.0, False)):
+        texts = written(backend, {"temperature": 2.0, "top_p": share})
+        before = []
+        for text in texts:
+            logits, ids = shares(text.prompt, text)
+            probabilities = (logits / 2.0).softmax(-1)
+            before += [
+                float(row[row > row[token]].sum()) for row, token in zip(probabilities, ids, strict=True)
+            ]  # the tokens that are likelier than the one written
+        assert (max(before) < share + 1e-3) and (share == 1.0 or alike or max(before) > 0.05)
+        assert share != 1.0 or max(before) > 0.55, "without a limit tokens beyond the half come up"
+        assert not alike or texts == [greedy(text.prompt, 12) for text in texts]
+
+
+def top_k(backend, shares, greedy) -> None:
+    highest = {
+        limit: max(max(ranks(shares, text), default=0) for text in written(backend, {"top_k": limit}))
+        for limit in (0, 1, 3)
+    }
+    assert highest[1] == 0 and highest[3] == 2 and highest[0] > 30
+    assert written(backend, {"top_k": 1}) == [greedy(text.prompt, 12) for text in written(backend, {"top_k": 1})]
+
+
+def max_new_tokens(backend, shares, greedy) -> None:
+    for limit in (1, 5, 12):
+        texts = written(backend, {"temperature": 0.0, "max_new_tokens": limit}, samples=1)
+        assert texts == [greedy(text.prompt, limit) for text in texts] and {text.length for text in texts} == {limit}
+
+
+def seed(backend, shares, greedy) -> None:
+    first, again, other = (written(backend, {"temperature": 1.0, "seed": number}) for number in (0, 0, 1))
+    assert first == again
+    assert all(one != two for one, two in zip(first, other, strict=True))
+
+
+def answer_tokens(backend, shares, greedy) -> None:
+    """Not an engine's affair: see `test_the_second_call_is_greedy_and_short`."""
+    assert "answer_tokens" not in Series.__dataclass_fields__
+
+
+CASES = {case.__name__: case for case in (temperature, top_p, top_k, max_new_tokens, seed, answer_tokens)}
+
+
+def test_every_field_has_a_case():
+    assert set(CASES) == set(Decoding.model_fields) == set(HOT) == set(BODIES)
+
+
+@pytest.mark.parametrize("field", CASES)
+@engines
+def test_a_field_reaches_the_engine(loaded, shares, greedy, engine, field):
+    CASES[field](loaded(engine), shares, greedy)
+
+
+@engines
+def test_a_stop_text_reaches_the_engine(loaded, greedy, engine):
+    whole = [greedy(prompt, 12) for prompt in PROMPTS]
+    stop = whole[0][3]
+    texts = written(loaded(engine), {"temperature": 0.0}, [stop], samples=1)
+    assert texts == [text.split(stop)[0] for text in whole]
+    assert texts[0].length == whole[0].index(stop) + 1, "nothing is generated behind it"
+
+
+QUESTIONS = [Question(qid=f"q{n}", task="t", question=word, gold="1") for n, word in enumerate(("one?", "two?"))]
+TWO_CALLS = {"prompt": "p", "input": "Q: {{ question }}\nA:", "answer_cue": "\nSo"}
+
+
+def model_sampler(folder, backend, store) -> CompletionSampler:
+    made = CompletionSampler(folder, "m", "causal", CompletionStore(str(store)))
+    made._backend = backend
+    return made
+
+
+@engines
+def test_samples_of_one_question_differ(loaded, folder, tmp_path, monkeypatch, engine):
+    monkeypatch.setenv("DISTILLERY_GENERATION_BATCH", "1")  # rows of one batch would differ under one seed too
+    spec = {"prompt": {"prompt": "p", "input": "{{ question }}"}, "decoding": {**HOT, "temperature": 1.0}, "samples": 4}
+    drawn, _ = sample(QUESTIONS, [], spec, model_sampler(folder, loaded(engine), tmp_path), sampler="s")
+    assert len({one.text for one in drawn}) == len({one.completion_id for one in drawn}) == 8
+    assert len({seed_of(one.completion_id) for one in drawn}) == 8
+
+
+@engines
+def test_the_second_call_is_greedy_and_short(loaded, folder, greedy, tmp_path, engine):
+    spec = {"prompt": TWO_CALLS, "decoding": HOT, "samples": 2}
+    drawn, _ = sample(QUESTIONS, [], spec, model_sampler(folder, loaded(engine), tmp_path), sampler="s")
+    for one in drawn:
+        asked = f"Q: {QUESTIONS[int(one.qid[1])].question}\nA:{one.text}\nSo"
+        assert one.answer_text == greedy(asked, 4)
+
+
+# Endpoints: the bodies of the requests
+
+
+@pytest.fixture
+def endpoint(monkeypatch):
+    made = Endpoint()
+    monkeypatch.setenv("DISTILLERY_API_CONCURRENCY", "1")
+    yield made
+    made.server.shutdown()
+    made.server.server_close()
+
+
+def bodies(endpoint: Endpoint, tmp_path, changes: dict, **prompt) -> list[dict]:
+    """Bodies of the requests of one question and two samples."""
+    folder = tmp_path / f"model{len(endpoint.bodies)}"
+    api = ApiModel(kind="api", id="teacher-1", endpoint=endpoint.url, key=None)
+    made = prepare_model(api, folder, parent=None, downloads=tmp_path)
+    sampler = CompletionSampler(folder, made.identity, "api", CompletionStore(str(folder / "store")))
+    spec = {"prompt": {**TWO_CALLS, **prompt}, "decoding": {**BASE, **changes}, "samples": 2}
+    before = len(endpoint.bodies)
+    sample(QUESTIONS[:1], [], spec, sampler, sampler="s")
+    return endpoint.bodies[before:]
+
+
+BASE = {"temperature": 0.7, "top_p": 0.9, "top_k": 5, "max_new_tokens": 8, "answer_tokens": 4, "seed": 0}
+BODIES = {
+    # field -> another value, and what of the first call's body is then another beside the seed, which is of the key
+    "temperature": (0.8, {"temperature": 0.8}),
+    "top_p": (0.5, {"top_p": 0.5}),
+    "top_k": (7, {"top_k": 7}),
+    "max_new_tokens": (9, {"max_tokens": 9}),
+    "answer_tokens": (3, {}),
+    "seed": (1, {}),
+}
+
+
+@pytest.mark.parametrize("field", BODIES)
+def test_a_field_reaches_the_endpoint_and_no_other_does(endpoint, tmp_path, field):
+    value, changed = BODIES[field]
+    first = bodies(endpoint, tmp_path, {})
+    second = bodies(endpoint, tmp_path, {field: value})
+    plain = {
+        "path": "/v1/completions", "model": "teacher-1", "prompt": "Q: one?\nA:", "temperature": 0.7, "top_p": 0.9,
+        "top_k": 5, "max_tokens": 8,
+    }  # fmt: skip
+    for sent, expected in ((first, plain), (second, {**plain, **changed})):
+        calls = [body for body in sent if body["prompt"] == "Q: one?\nA:"]
+        assert [{k: v for k, v in body.items() if k != "seed"} for body in calls] == [expected, expected]
+        assert len({body["seed"] for body in calls}) == 2, "two samples, two seeds"
+    seeds = [[body.get("seed") for body in sent if body["prompt"] == "Q: one?\nA:"] for sent in (first, second)]
+    assert (seeds[0] == seeds[1]) == (field == "answer_tokens"), "only the second call has its limit"
+    answers = [body for body in second if body["prompt"] != "Q: one?\nA:"]
+    for body in answers:
+        limit = value if field == "answer_tokens" else 4
+        assert (body["temperature"], body["max_tokens"]) == (0.0, limit)
+        assert not body.keys() & {"top_p", "top_k", "seed"}
+        assert body["prompt"].startswith("Q: one?\nA:I was asked") and body["prompt"].endswith("\nSo")
+
+
+@pytest.mark.parametrize("chat", [False, True])
+def test_stop_texts_and_the_whole_prompt_reach_the_endpoint(endpoint, tmp_path, chat):
+    (body, *_) = bodies(endpoint, tmp_path, {}, stop=["\n", "Q:"], chat=chat)
+    assert body["stop"] == ["\n", "Q:"]
+    if chat:
+        assert body["path"] == "/v1/chat/completions"
+        assert body["messages"] == [{"role": "user", "content": "Q: one?\nA:"}]
+    else:
+        assert body["prompt"] == "Q: one?\nA:" and "messages" not in body
+
+
+@engines
+def test_nothing_but_the_settings_decides_how_text_is_drawn(folder, greedy, tmp_path, monkeypatch, engine):
+    """Many models bring a `generation_config.json` with penalties and limits of their own."""
+    own = shutil.copytree(folder, tmp_path / "own")
+    config = {"do_sample": True, "temperature": 0.5, "top_k": 2, "repetition_penalty": 3.0, "no_repeat_ngram_size": 1}
+    (own / "generation_config.json").write_text(json.dumps({**config, "min_p": 0.9, "max_length": 5}))
+    monkeypatch.setenv("DISTILLERY_BACKEND", engine)
+    backend = open_backend(own, "causal")
+    texts = written(backend, {"temperature": 0.0}, samples=1)
+    assert texts == [greedy(text.prompt, 12) for text in texts]
+    assert len(set("".join(written(backend, {})))) > 40, "all tokens may come"
