@@ -123,9 +123,7 @@ def text_of(name: str, sampler: RecordingSampler) -> str:
             if request.prompt == "-":  # the teacher's rationale, which is another prompt's business
                 continue
             choice = f", one of {' '.join(series.choice)}" if series.choice else ""
-            how = (
-                f"temperature {series.temperature:g}, {series.max_new_tokens} tokens, stop {list(series.stop)}{choice}"
-            )
+            how = f"temperature {series.temperature:g}, {series.max_new_tokens} tokens, stop {list(series.stop)}"
             tokens = "" if request.special_tokens else ", no special tokens"
             parts.append(f"=== request ({how}{choice}{tokens})\n{request.prompt}")
     if section(name)["target"]:
