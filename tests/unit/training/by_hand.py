@@ -1,7 +1,7 @@
 """Training through the stage's own entry, and the same training written out by hand.
 
-The reference computes each row alone, without padding, and each update with the formula of AdamW. It shares nothing with
-the code under test but torch and the model classes.
+The reference computes each row alone, without padding, and each update with the formula of AdamW. It shares nothing
+with the code under test but torch and the model classes.
 """
 
 import importlib.util

@@ -1,7 +1,7 @@
 """Each field of `Lora` changes the adapter as it says. What is read is the change of the merged weights.
 
-An adapter adds (alpha / rank) B A to a matrix. B starts at zero and the first update of Adam moves each of its entries by
-the learning rate, so after one update the change is (alpha / rank) * rate * sign * A: its size and rank are known.
+An adapter adds (alpha / rank) B A to a matrix. B starts at zero and the first update of Adam moves each of its entries
+by the learning rate, so after one update the change is (alpha / rank) * rate * sign * A: its size and rank are known.
 """
 
 import pytest
@@ -49,7 +49,7 @@ def alpha(change) -> None:
     assert len(changed) == 7
     for name in changed:
         torch.testing.assert_close(double[name], 2 * single[name], rtol=0.05, atol=RATE / 100)
-        # Rows of A are drawn from a uniform distribution of +-1 / sqrt(inputs); 4 of them with signs, times 8 / 4 * RATE.
+        # Rows of A are uniform over +-1 / sqrt(inputs); 4 of them are added with signs, times 8 / 4 * RATE.
         width = single[name].shape[1]
         expected = 8 / 4 * RATE * (4 / 3 / width) ** 0.5
         assert float(single[name].pow(2).mean().sqrt()) == pytest.approx(expected, rel=0.35), name

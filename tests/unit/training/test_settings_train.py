@@ -65,7 +65,7 @@ def batches(base, plain, tmp_path) -> None:
     splits = [{(0, 1), (2, 3)}, {(0, 2), (1, 3)}, {(0, 3), (1, 2)}]
     expected = [sorted(loss[pair] for pair in split) for split in splits]
     for epoch in (made.losses[:2], made.losses[2:]):
-        assert any(sorted(epoch) == pytest.approx(pairs, rel=1e-5) for pairs in expected)
+        assert any(sorted(epoch) == pytest.approx(losses, rel=1e-5) for losses in expected)
 
 
 def precision(base, plain, tmp_path) -> None:
