@@ -13,6 +13,7 @@ class Endpoint:
         self.keys: set[str] = set()
         self.faults: list[int] = []
         self.poisoned = ""
+        self.reply = lambda body, text: f"I was asked {text[-8:]!r}, seed {body.get('seed')}"
         endpoint = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -24,7 +25,7 @@ class Endpoint:
                 if endpoint.faults or (endpoint.poisoned and endpoint.poisoned in text):
                     status = endpoint.faults.pop() if endpoint.faults else 400
                     return self.answer(status, {"error": {"message": f"fault {status}"}}, {"Retry-After": "0"})
-                said = f"I was asked {text[-8:]!r}, seed {body.get('seed')}"
+                said = endpoint.reply(body, text)
                 choice = {"index": 0, "finish_reason": "length" if "5 + 5" in text else "stop"}
                 choice |= {"message": {"role": "assistant", "content": said}} if "messages" in body else {"text": said}
                 usage = {"prompt_tokens": 10, "completion_tokens": 5, "total_tokens": 15}

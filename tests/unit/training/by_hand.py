@@ -4,7 +4,6 @@ The reference computes each row alone, without padding, and each update with the
 with the code under test but torch and the model classes.
 """
 
-import importlib.util
 import inspect
 import json
 import math
@@ -12,14 +11,14 @@ import os
 import shutil
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import torch
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM
 
-SCRIPTS = Path(__file__).parents[3] / "workflow" / "scripts"
+from ..scripts import script
+
 CROSS_ENTROPY = {"loss": "cross-entropy"}
 PLAIN: dict[str, Any] = {
     "epochs": 3, "batch_size": 4, "learning_rate": 1e-3, "schedule": "constant", "warmup": 0.0, "weight_decay": 0.0,
@@ -33,15 +32,6 @@ ROWS = [("Q: one and one?\nA:", " 2"), ("Q: six?\nA:", " 3 + 3 = 6"), ("Q: a?\nA
 """Prompts and targets of unequal lengths."""
 
 Rows = Sequence[tuple[str, str]]
-
-
-def script(stage: str) -> ModuleType:
-    """A script of the workflow, imported: then it runs nothing."""
-    spec = importlib.util.spec_from_file_location(f"script_{stage}", SCRIPTS / f"{stage}.py")
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 def base_model(folder: Path, *, architecture: str = "causal", seed: int = 0, config: dict[str, Any] | None = None):

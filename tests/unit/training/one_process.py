@@ -6,8 +6,8 @@ from pathlib import Path
 
 import torch
 
-sys.path.insert(0, str(Path(__file__).parent))
-from by_hand import train
+sys.path.insert(0, str(Path(__file__).parents[3]))
+from tests.unit.training.by_hand import train
 
 given = json.loads(sys.argv[1])
 train(

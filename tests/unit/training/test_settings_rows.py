@@ -9,7 +9,7 @@ from distillery.config.base import plain
 from distillery.config.prompt import Prompt
 from distillery.config.recipe import Rows
 
-from .by_hand import script
+from ..scripts import lines, script
 
 QUESTIONS = ("qa", "qb", "qc", "qd")
 TEXTS = {
@@ -21,10 +21,6 @@ TEXTS = {
 }
 RIGHT = {"qa0", "qa2", "qb1", "qb2", "qb3", "qc0"}
 PROGRAM = "def solution():\n    plums = {}\n    figs = plums + 1\n    return figs - 2\n"
-
-
-def lines(path, records) -> None:
-    path.write_text("".join(json.dumps(record) + "\n" for record in records))
 
 
 @pytest.fixture
@@ -155,7 +151,8 @@ def inject(composed) -> None:
         _, wrong, feedback = row["prompt"].split("|")
         assert wrong != row["target"] and "NameError" in feedback and row["target"].startswith("def solution")
     other, _ = composed({**WITH_ERRORS, "inject": ["syntax_error"]}, form="program")
-    assert all("SyntaxError" in row["prompt"] for row in other) and names(other) == RIGHT
+    kinds = ("SyntaxError:", "IndentationError:")
+    assert all(any(kind in row["prompt"] for kind in kinds) for row in other) and names(other) == RIGHT
 
 
 def injection(composed) -> None:
