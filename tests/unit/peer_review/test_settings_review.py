@@ -382,7 +382,9 @@ CASES = {
     },
     AcceptanceRule: {
         "peers": rule_case(({"peers": False}, set(SCORES))),
-        "threshold": rule_case(({"threshold": 4.0}, {"anna-q0", "bert-q2"}), ({"threshold": 1.5}, set(SCORES) - {"anna-q2"})),
+        "threshold": rule_case(
+            ({"threshold": 4.0}, {"anna-q0", "bert-q2"}), ({"threshold": 1.5}, set(SCORES) - {"anna-q2"})
+        ),
         "strict": rule_case(({"strict": False}, ACCEPTED | {"anna-q1"})),
         "aggregate": rule_case(
             ({"aggregate": "median", "threshold": 3.5}, ACCEPTED),
