@@ -57,6 +57,7 @@ def test_every_question_is_asked_once_and_the_answers_are_kept(model_sampler, en
     assert [one.finish_reason for one in first] == ["stop"] * 5 + ["length"]
     assert {(one["temperature"], one["top_p"], one["max_tokens"]) for one in endpoint.bodies} == {(0.7, 0.9, 8)}
     assert len({one["seed"] for one in endpoint.bodies}) == 6
+    assert {(one.prompt_tokens, one.completion_tokens) for one in first} == {(10, 5)}
 
 
 def test_a_plain_prompt_goes_to_the_completions_endpoint(model_sampler, endpoint):

@@ -19,7 +19,7 @@ QUESTIONS = [
 ]
 EXEMPLARS = [
     {"question": question, "rationale": f"r{n}", "gold": str(n)}
-    for n, question in enumerate(("old cars", "red cars stop", "fish swim", "red fish", "stop", "birds"))
+    for n, question in enumerate(("old cars", "red fish and cars stop", "fish swim", "red fish", "stop", "birds"))
 ]
 FEW_SHOT = {
     "prompt": "p", "input": "Q: {{ question }}\nA:", "exemplar": "Q: {{ question }}\nA: {{ rationale }}",
@@ -51,7 +51,7 @@ def test_sample_i_shows_block_i_of_the_exemplars(recording):
 
 
 def test_similar_exemplars_are_chosen_for_each_question_by_shared_words(recording):
-    """Shares of common words: for the first question 2/3 twice, then 1/5. The nearest stands last."""
+    """Shares of common words: for the first question 2/3 twice, then 2/6. The nearest stands last."""
     sample(QUESTIONS, EXEMPLARS, spec(select="similar", exemplars=3), recording, sampler="s")
     assert recording.recorder.prompts == [shown(1, 3, 2), shown(4, 1, 0, question="old cars stop")]
 
@@ -117,6 +117,9 @@ def test_a_spent_budget_stops_and_keeps_what_came(tmp_path, monkeypatch, limits,
     recording = RecordingSampler(tmp_path, Recorder(), tmp_path / "s")
     with pytest.raises(UserError, match=f"{6 - kept} are missing"):
         sample(QUESTIONS, [], spec(3, exemplars=0, exemplar=None), recording, sampler="s")
+    assert len(recording.recorder.prompts) == (kept if "samples" in limits else 6), (
+        "no engine is asked beyond the limit"
+    )
     monkeypatch.setenv(LIMITS_VARIABLE, "{}")
     again = RecordingSampler(tmp_path, Recorder(), tmp_path / "s")
     sample(QUESTIONS, [], spec(3, exemplars=0, exemplar=None), again, sampler="s")

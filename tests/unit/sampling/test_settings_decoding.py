@@ -10,6 +10,7 @@ import shutil
 
 import pytest
 import torch
+from tokenizers.processors import TemplateProcessing
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
 from distillery.config.model import ApiModel, RandomModel
@@ -36,6 +37,8 @@ class Text(str):
 
     prompt: str
     length: int
+    prompt_length: int
+    finish: str
 
 
 @pytest.fixture(scope="module")
@@ -52,6 +55,10 @@ def folder(tmp_path_factory):
         model.lm_head.weight.normal_(std=0.2)
         model.lm_head.weight[:4] = 0  # special tokens are unlikely, so that few texts end early
     model.save_pretrained(out)
+    tokenizer = AutoTokenizer.from_pretrained(out)
+    bos = ("<bos>", tokenizer.bos_token_id)
+    tokenizer.backend_tokenizer.post_processor = TemplateProcessing(single="<bos> $A", special_tokens=[bos])
+    tokenizer.save_pretrained(out)
     return out
 
 
@@ -108,7 +115,8 @@ def written(backend, changes: dict, stop: list[str] = [], samples: int = 2) -> l
     found = {}
     for generated, prompt in ((g, next(p for p in asked if p.key == g.key)) for g in backend.generate(asked, series)):
         text = Text(generated.text)
-        text.prompt, text.length = prompt.request.prompt, generated.completion_tokens
+        text.prompt, text.prompt_length = prompt.request.prompt, generated.prompt_tokens
+        text.length, text.finish = generated.completion_tokens, generated.finish_reason
         found[generated.key] = text
     return [found[pending.key] for pending in asked]
 
@@ -154,6 +162,8 @@ def max_new_tokens(backend, shares, greedy) -> None:
     for limit in (1, 5, 12):
         texts = written(backend, {"temperature": 0.0, "max_new_tokens": limit}, samples=1)
         assert texts == [greedy(text.prompt, limit) for text in texts] and {text.length for text in texts} == {limit}
+        assert {text.finish for text in texts} == {"length"}
+        assert all(text.prompt_length == len(text.prompt) + 1 for text in texts), "characters and the first token"
 
 
 def seed(backend, shares, greedy) -> None:
@@ -187,6 +197,16 @@ def test_a_stop_text_reaches_the_engine(loaded, greedy, engine):
     texts = written(loaded(engine), {"temperature": 0.0}, [stop], samples=1)
     assert texts == [text.split(stop)[0] for text in whole]
     assert texts[0].length == whole[0].index(stop) + 1, "nothing is generated behind it"
+    assert texts[0].finish == "stop"
+
+
+@engines
+def test_a_chat_template_brings_its_own_special_tokens(loaded, engine):
+    series = Series.of("m", {**HOT, "temperature": 0.0}, [])
+    requests = [Request("<bos>Q: one?", 0, special_tokens=False), Request("Q: one?", 0)]
+    pending = [[PendingRequest(one.key(series), one, 0)] for one in requests]
+    first, second = (list(loaded(engine).generate(one, series)) for one in pending)
+    assert first[0].prompt_tokens == second[0].prompt_tokens == 8 and first[0].text == second[0].text
 
 
 QUESTIONS = [Question(qid=f"q{n}", task="t", question=word, gold="1") for n, word in enumerate(("one?", "two?"))]

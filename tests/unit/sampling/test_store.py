@@ -124,6 +124,17 @@ def test_a_key_is_the_digest_of_all_that_was_asked():
     assert seed_of(key) == int(key[:8], 16) % 2**31
 
 
+def test_what_was_written_is_another_thing_than_the_end_of_a_prompt():
+    """A decoder that goes on after " so" is not asked what an encoder reads with it."""
+    assert Request("why so", 0).key(SERIES) != Request("why", 0, written=" so").key(SERIES)
+
+
+def test_the_form_in_which_log_probabilities_are_kept_is_part_of_the_series():
+    """Texts of the first form have no tail: a search that found them would start from other tokens."""
+    assert replace(SERIES, scored=True).describe()["scored"] == 2
+    assert replace(SERIES, choice=("1", "2")).describe().keys() - SERIES.describe().keys() == {"choice"}
+
+
 @pytest.mark.parametrize("greedy", [True, False])
 def test_settings_of_drawing_reach_the_series_unless_it_is_greedy(greedy):
     decoding = {"temperature": 0 if greedy else 0.7, "top_p": 0.5, "top_k": 3, "max_new_tokens": 8, "seed": 4}
