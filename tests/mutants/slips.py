@@ -1,3 +1,4 @@
+# ruff: noqa: E501  (a slip is one line where it can be)
 """Slips put in by hand: each changes one short text of one file, and some test file should notice it.
 
 A slip is what a tired author might write: a lost seed, the neighbour's value, the first instead of the drawn. `old` must
