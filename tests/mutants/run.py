@@ -4,9 +4,9 @@
     python tests/mutants/run.py --file sampling       those of files whose path holds this text
     python tests/mutants/run.py --check               only whether every slip still has its place
 
-The tree is copied once into a temporary folder; the checkout is never changed. Results go to `--out` as JSON lines and a
-Markdown table of all results there: noticed or not, by which test, after how many seconds. Exit status 1: a slip has lost its place, a test
-file fails without any slip, or fewer than `--floor` of the slips were noticed.
+The tree is copied once into a temporary folder; the checkout is never changed. Results go to `--out` as JSON lines, and
+as a Markdown table of all results there: noticed or not, by which test, after how many seconds. Exit status 1: a slip
+has lost its place, a test file fails without a slip, or fewer than `--floor` of the slips were noticed.
 """
 
 import argparse

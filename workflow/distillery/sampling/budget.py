@@ -1,9 +1,8 @@
 """What one run of the workflow may spend on samples, and what it has spent.
 
-The limits come from the settings (`budget:`), the jobs of a run share a ledger (one line for each note, appended), and
-a job that finds the budget spent stops cleanly: all that was drawn is in the store, and the next run goes on from it.
-Jobs that draw at the same time learn of each other's spending with a delay of a second: a limit can be passed by what
-is in flight.
+The limits come from the settings (`budget:`). The jobs of a run append what they spend to a shared ledger. A job that
+finds the budget spent stops cleanly: its completions are in the store, and the next run continues from there. Jobs that
+run at the same time see each other's spending with a delay of a second, so a limit can be passed by what is in flight.
 """
 
 import json
@@ -39,8 +38,8 @@ class Budget:
     @classmethod
     def from_environment(cls) -> "Budget":
         """The budget of the run that this job belongs to; without limits where none are set."""
-        told = json.loads(os.environ.get(LIMITS_VARIABLE) or "{}")
-        limits = {kind: told[kind] for kind in KINDS if told.get(kind) is not None}
+        given = json.loads(os.environ.get(LIMITS_VARIABLE) or "{}")
+        limits = {kind: given[kind] for kind in KINDS if given.get(kind) is not None}
         run = os.environ.get(RUN_VARIABLE) or f"by-hand-{os.getpid()}"
         return cls(limits, Path(os.environ.get("DISTILLERY_WORK", "work")) / "ledger" / f"{run}.jsonl")
 
@@ -74,7 +73,7 @@ class Budget:
         return {kind: self._known[kind] + self._waiting[kind] for kind in KINDS}
 
     def samples_left(self, wanted: int) -> int:
-        """How many of the wanted samples may still be drawn."""
+        """How many of the wanted samples may still be generated."""
         if self.exhausted:
             return 0
         limit = self.limits.get("samples")
@@ -85,12 +84,12 @@ class Budget:
         """The kind of limit that is reached, or None."""
         return next((kind for kind, limit in self.limits.items() if self.spent[kind] >= limit), None)
 
-    def refusal(self, what: str, drawn: int, missing: int) -> UserError:
+    def refusal(self, what: str, generated: int, missing: int) -> UserError:
         """The error that stops a job: what is there, what is missing, what to do."""
         kind = self.exhausted or "samples"
         return UserError(
             f"the budget of this run is spent: {self.spent[kind]:g} of {self.limits[kind]:g} {kind}. {what}: "
-            f"{drawn} samples were drawn now and are in the store, {missing - drawn} are missing",
+            f"{generated} samples were generated now and are in the store, {missing - generated} are missing",
             key=f"budget.{kind}",
             value=self.limits[kind],
             remedy="Run again with a larger budget, or with the same: each run has a budget of its own",

@@ -26,7 +26,7 @@ RETRIES = 8
 TIMEOUT_SECONDS = 300.0
 FINISH = {"length": "length", "content_filter": "refused"}
 TOP = 20
-"""Log-probabilities asked for with a choice, the most that hosted endpoints give."""
+"""Log-probabilities requested with a choice, the most that hosted endpoints give."""
 
 
 class ApiBackend:
@@ -48,7 +48,7 @@ class ApiBackend:
         )
 
     def generate(self, requests: Sequence[PendingRequest], series: Series) -> Iterator[Generated]:
-        """Ask all; when some fail for good, the rest is handed over first.
+        """Send all requests. Completions that came are yielded before an error is raised for those that failed.
 
         Raises:
             UserError: A request failed for good.
@@ -56,7 +56,7 @@ class ApiBackend:
         pool = ThreadPoolExecutor(int(os.environ.get("DISTILLERY_API_CONCURRENCY", "16")))
         failed: list[openai.OpenAIError] = []
         try:
-            waiting = [pool.submit(self._one, one, series) for one in requests]
+            waiting = [pool.submit(self._complete, pending, series) for pending in requests]
             for done in as_completed(waiting):
                 try:
                     yield done.result()
@@ -79,33 +79,33 @@ class ApiBackend:
                 remedy="Run again: what came back is in the store",
             )
 
-    def _one(self, one: PendingRequest, series: Series) -> Generated:
+    def _complete(self, pending: PendingRequest, series: Series) -> Generated:
         if series.scored:
-            raise UserError("endpoints are not asked for log-probabilities of texts", key=self._model["id"])
+            raise UserError("log-probabilities of texts are not requested from endpoints", key=self._model["id"])
         given: dict[str, Any] = {
             "model": self._model["id"],
             "temperature": series.temperature,
             "max_tokens": series.max_new_tokens,
         }
         if series.temperature > 0:
-            given |= {"top_p": series.top_p, "seed": one.seed}
+            given |= {"top_p": series.top_p, "seed": pending.seed}
             if series.top_k:
-                given["extra_body"] = {"top_k": series.top_k}  # vLLM's own; hosted endpoints refuse it by name
+                given["extra_body"] = {"top_k": series.top_k}  # of vLLM's servers; hosted endpoints refuse it by name
         if series.stop:
             given["stop"] = list(series.stop)
-        if series.choice:  # vLLM's own too
+        if series.choice:  # of vLLM's servers too
             given["extra_body"] = {**given.get("extra_body", {}), "structured_outputs": {"choice": list(series.choice)}}
         likely: dict[str, float] = {}
-        if one.request.special_tokens:
-            told: dict[str, Any] = {"logprobs": len(series.choice)} if series.choice else {}
-            answer: Any = self._client.completions.create(prompt=one.request.prompt, **given, **told)
+        if pending.request.special_tokens:
+            more: dict[str, Any] = {"logprobs": len(series.choice)} if series.choice else {}
+            answer: Any = self._client.completions.create(prompt=pending.request.prompt, **given, **more)
             text = answer.choices[0].text
             if series.choice and answer.choices[0].logprobs:
                 likely = (answer.choices[0].logprobs.top_logprobs or [{}])[0]
         else:
-            told = {"logprobs": True, "top_logprobs": TOP} if series.choice else {}
-            messages: Any = [{"role": "user", "content": one.request.prompt}]
-            answer = self._client.chat.completions.create(messages=messages, **given, **told)
+            more = {"logprobs": True, "top_logprobs": TOP} if series.choice else {}
+            messages: Any = [{"role": "user", "content": pending.request.prompt}]
+            answer = self._client.chat.completions.create(messages=messages, **given, **more)
             text = answer.choices[0].message.content
             if series.choice and answer.choices[0].logprobs and answer.choices[0].logprobs.content:
                 likely = {top.token: top.logprob for top in answer.choices[0].logprobs.content[0].top_logprobs}
@@ -114,7 +114,7 @@ class ApiBackend:
         usage = answer.usage
         reason = answer.choices[0].finish_reason
         return Generated(
-            key=one.key,
+            key=pending.key,
             text=text or "",
             finish_reason=FINISH.get(reason, "stop"),
             prompt_tokens=usage.prompt_tokens if usage else 0,
