@@ -46,6 +46,13 @@ test-nightly: environment ## Kill jobs at random moments (twelve minutes), and f
 test-quick: environment lint ## Lint, types and the tests that take seconds (under three minutes)
 	$(BIN)/pytest tests/unit -m "not slow and not e2e and not vllm and not golden" $(PYTEST_OPTIONS)
 
+.PHONY: mutants
+mutants: environment ## Put faults into the code and see whether a test notices (hours; MUTANTS=verification for one room)
+	$(BIN)/python tests/mutants/run.py --baseline --file "$(MUTANTS)"
+	for room in $(or $(MUTANTS),verification training sampling programs peer_review evaluation jobs); do \
+		$(BIN)/python tests/mutants/tool.py $$room; \
+	done
+
 .PHONY: lint
 lint: environment ## Check style, format, types and the workflow; change nothing
 	$(BIN)/ruff check $(PYTHON_FILES)

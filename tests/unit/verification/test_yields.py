@@ -3,12 +3,12 @@
 from distillery.config.task import Grader
 from distillery.records import Completion, Question
 from distillery.verification.judge import Reading
-from distillery.verification.verify import verify
+from distillery.verification.verify import verify, yield_of
 
 TEXTS = {
     # question -> texts of its samples; the gold answer is 1
     "qa": ["--> 2", "--> 1", "--> 1"],
-    "qb": ["--> 1", "--> 3", "nothing"],
+    "qb": ["--> 1 or 5", "--> 3", "nothing"],
     "qc": ["--> 2", "--> 2", "--> 1"],
     "qd": ["--> 0", "--> 0", "--> 0"],
 }
@@ -25,7 +25,9 @@ def test_a_yield_counts_completions_and_the_questions_that_they_cover():
         "strict": Grader(candidates="number", without_delimiter="unparsable"),
         "two": Grader(candidates="number", compare="number", gold="number-in-text", choose="last"),
     }
+    assert yield_of([])["share_of_rationales"] is yield_of([])["share_of_questions"] is None
     verdicts, yields, work = verify(completions, questions, graders, Reading(delimiter="-->"))
+    assert yields["two"]["outcomes"]["right"] == 3, "the last number of a text is another answer"
     assert yields["strict"] == {
         "asked": 12,
         "outcomes": {
