@@ -13,7 +13,7 @@ SNAKEMAKE_OPTIONS ?=
 # Without a GPU two models share the cores: one loads while the other computes, and two half machines do more than a whole.
 NO_GPU := $(if $(wildcard /dev/nvidia[0-9]*),,--resources gpu=2 --max-threads $$(( ($$(nproc) + 1) / 2 )))
 BIN := .venv/bin
-PYTHON_FILES := workflow tests envs
+PYTHON_FILES := workflow tests envs docs
 
 # Programs of the environment come first, also in the shell commands of the rules.
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
@@ -69,11 +69,15 @@ format: environment ## Format Python and Snakemake files in place
 	$(BIN)/snakefmt Snakefile workflow/rules
 
 .PHONY: schemas
-schemas: environment ## Write workflow/schemas anew from the settings models
+schemas: environment ## Write workflow/schemas from the settings models
 	$(BIN)/python -m distillery.config.schemas
 
+.PHONY: documents
+documents: environment ## Write the tables of README.md from docs/measured
+	$(BIN)/python docs/generate.py
+
 .PHONY: conda
-conda: environment ## Write the conda files of envs/ anew from pyproject.toml and the lock
+conda: environment ## Write the conda files of envs/ from pyproject.toml and the lock
 	$(BIN)/python envs/generate.py
 
 .PHONY: bench

@@ -10,15 +10,20 @@ from pathlib import Path
 
 import pytest
 
+from distillery.config.prompt import Prompt
 from distillery.errors import UserError
 from distillery.programs.execution import RunOutcome
 from distillery.programs.extract import extract
 from distillery.programs.feedback import needs_refinement
 from distillery.programs.gate import refusal
 from distillery.programs.injection import ERROR_CLASSES, confirmed, inject
-from distillery.programs.matching import count, four_cells, judge
+from distillery.programs.matching import count, judge
 from distillery.programs.sandbox import Sandbox
+from distillery.programs.step_scorers import NoScorer
+from distillery.programs.step_search import search
 from distillery.records import Question
+from distillery.sampling.logprobs import encode_scored, tail_of
+from distillery.sampling.store import Stored
 from distillery.tasks.released.fine_tune_cot import fine_tune_cot_questions
 from distillery.tasks.released.pad import pad_completions, pad_questions, pad_recorded_outputs
 
@@ -70,7 +75,7 @@ def test_the_published_filter_is_reproduced_on_the_text_as_published(name, right
         judge(run, questions[completion.qid].gold, "number") for run, completion in zip(runs, completions, strict=True)
     ]
     assert sum(verdict["paper"] for verdict in verdicts) == right
-    assert four_cells(verdicts) == {"both": right, "only_paper": 0, "only_strict": 0, "neither": len(runs) - right}
+    assert all(verdict["paper"] == verdict["strict"] for verdict in verdicts)
     assert sum(run.stdout_lines == 1 for run in runs) == one_line
     assert Counter(run.label for run in runs) == labels
 
@@ -168,3 +173,49 @@ def test_the_published_injection_confirms_two_classes_and_never_a_syntax_error(r
         runs = list(boxes[0].run(text for text in made if text))
         assert {confirmed(run, error_class) for run in runs} == {expected}
         assert error_class != "syntax_error" or {run.outcome for run in runs} == {RunOutcome.OK}
+
+
+@pytest.mark.parametrize(("name", "programs", "right"), [(STUDENT, 41, 15), (TEACHER, 51, 41)])
+def test_a_certain_student_keeps_its_programs_in_step_by_step_search(name, programs, right, released, boxes):
+    """Lines cut at every third character as tokens: the search returns each text, and the right ones stay right."""
+    questions, completions = gsm8k(released, name)
+    texts = {completion.qid: extract(completion.text).program for completion in completions}
+    texts = {qid: text for qid, text in texts.items() if text is not None}
+    found = {qid: searched(text) for qid, text in texts.items()}
+    assert len(found) >= programs and found == texts
+    runs = boxes[0].run(found.values())
+    verdicts = [judge(run, questions[qid].gold, "number") for qid, run in zip(found, runs, strict=True)]
+    assert sum(verdict["paper"] for verdict in verdicts) == right
+
+
+def searched(text: str) -> str:
+    """What the search makes of a model that writes this text and no other."""
+    prompt = Prompt(prompt="s", input="{{ question }}\n", target="{{ rationale }}", form="program")
+    question = Question(qid="q", task="t", question="?", gold="0")
+    model = Certain([text[place : place + 3] for place in range(0, len(text), 3)])
+    steps = {"beams": 2, "samples": 2, "max_lines": 200, "lambda": 1.0}
+    spec = {"prompt": prompt.model_dump(), "decoding": {"temperature": 0.0}, "samples": 1, "steps": steps}
+    return search([question], [], spec, model, NoScorer(), sampler="s")[0][0].text
+
+
+class Certain:
+    """Writes one text, token by token, and stops after the token in which a stop text ends."""
+
+    folder, architecture = Path("nowhere"), "causal"
+
+    def __init__(self, tokens):
+        self.tokens = tokens
+
+    def complete(self, requests, decoding, stop, what, *, scored):
+        return [self.line(request.prompt.removeprefix("?\n"), stop) for request in requests]
+
+    def line(self, prefix, stop):
+        whole = "".join(self.tokens)
+        assert whole.startswith(prefix) and len(prefix) % 3 == 0
+        written = ""
+        for token in self.tokens[len(prefix) // 3 :]:
+            written += token
+            if stop[0] in written:
+                text = written.partition(stop[0])[0]
+                return Stored("k", 0, encode_scored(text, -0.1, tail_of(written, text, stop)), "stop", 1, 1)
+        return Stored("k", 0, encode_scored(written, -0.1, None), "stop", 1, 1)

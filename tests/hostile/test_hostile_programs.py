@@ -23,8 +23,9 @@ from distillery.programs.gate import refusal
 from distillery.programs.sandbox import Sandbox
 
 pytestmark = pytest.mark.slow
-CPU, WALL = 1, 3.0
-LIMIT = 2 * WALL + 3  # a program that ran out of time runs a second time
+CPU, WALL, WAIT = 1, 20.0, 1.0
+"""Limits in seconds; WAIT is the wall's limit for programs that wait, which no load makes later."""
+LIMIT = 2 * WALL + 3  # a program that waited runs a second time
 NEXT = "def solution():\n    return 6 * 7"
 
 
@@ -390,9 +391,9 @@ def marked(tag):
     return found
 
 
-def box_of(profile, gate):
+def box_of(profile, gate, wall=WALL):
     try:
-        return Sandbox(profile, workers=1, wall_seconds=WALL, cpu_seconds=CPU, gate=gate)
+        return Sandbox(profile, workers=1, wall_seconds=wall, cpu_seconds=CPU, gate=gate)
     except UserError as error:
         pytest.skip(f"no {profile} sandbox on this machine: {error}")
 
@@ -402,21 +403,21 @@ def boxes(tag):
     """A sandbox per profile, behind the gate and without it, with the number of processes that it consists of."""
     opened = {}
 
-    def box(profile, gate):
-        if (profile, gate) not in opened:
+    def box(profile, gate, wall=WALL):
+        if (profile, gate, wall) not in opened:
             before = len(marked(tag))
-            one = box_of(profile, gate).__enter__()
-            list(one.run([NEXT]))
-            opened[profile, gate] = one, len(marked(tag)) - before
-        return opened[profile, gate]
+            sandbox = box_of(profile, gate, wall).__enter__()
+            list(sandbox.run([NEXT]))
+            opened[profile, gate, wall] = sandbox, len(marked(tag)) - before
+        return opened[profile, gate, wall]
 
     yield box
     for one, _ in opened.values():
         one.__exit__()
 
 
-def run_and_check(boxes, tag, profile, gate, program):
-    box, _ = boxes(profile, gate)
+def run_and_check(boxes, tag, profile, gate, program, wall=WALL):
+    box, _ = boxes(profile, gate, wall)
     usual = sum(size for _, size in (boxes(*key) for key in USED))
     parent = os.getpid()
     begin = time.monotonic()
@@ -432,7 +433,11 @@ def run_and_check(boxes, tag, profile, gate, program):
     return execution
 
 
-USED = [("auto", True), ("auto", False), ("seccomp", False)]
+USED = [(*key, wall) for wall in (WALL, WAIT) for key in (("auto", True), ("auto", False), ("seccomp", False))]
+
+
+def wall_of(case):
+    return WAIT if "timeout_wall" in case.expected else WALL
 
 
 def fits(execution, expected):
@@ -442,7 +447,7 @@ def fits(execution, expected):
 @pytest.mark.parametrize(("name", "program"), RUNS, ids=ids(RUNS))
 def test_behind_the_gate_a_hostile_program_is_turned_away_or_judged_as_written(name, program, boxes, tag):
     case = CASES[name]
-    execution = run_and_check(boxes, tag, "auto", True, program)
+    execution = run_and_check(boxes, tag, "auto", True, program, wall_of(case))
     if case.gated and execution.outcome != RunOutcome.SYNTAX:
         assert execution.outcome == RunOutcome.REJECTED, execution
         assert execution.detail
@@ -456,7 +461,7 @@ GATED = [(name, program) for name, program in RUNS if refusal(program) is not No
 
 @pytest.mark.parametrize(("name", "program"), GATED, ids=ids(GATED))
 def test_without_the_gate_the_wall_alone_holds(name, program, boxes, tag):
-    execution = run_and_check(boxes, tag, "auto", False, program)
+    execution = run_and_check(boxes, tag, "auto", False, program, wall_of(CASES[name]))
     assert fits(execution, CASES[name].expected), execution
 
 

@@ -52,7 +52,7 @@ def test_counts_add_up_from_exam_to_pairs(finished_mapd_template):
     assert rows["mistakes"] == counts["mistakes"] == rows["pairs"] + sum(rows["dropped"].values())
     assert rows["training_rows"] == 2 * rows["pairs"]
     for model in ("tiny-random", "tiny-other"):
-        reviewed = json.loads((root / LESSON / "asked" / model / "reviewed.json").read_text())
+        reviewed = json.loads((root / LESSON / "members" / model / "reviewed.json").read_text())
         assert reviewed["reviews"] == reviewed["valid"] + sum(reviewed["invalid"].values())
         assert reviewed["reviews"] == sum(one["completions"] for one in reviewed["replies"].values())
 
@@ -148,11 +148,11 @@ def test_rounds_are_a_sweep_in_which_each_student_sits_the_next_exam(finished_ma
     planned = finished_mapd.planned()
     trained = {"compose_pairs": 2, "train_student": 2}
     student_answers = {"sample_mentor": 1, "verify_mentor": 1, "mistakes": 1, "ask_teachers": 2, "peer_review": 2}
-    asked = {"verify_rationales": 1, "audit": 1, "predict": 1, "score": 1, "tables": 1, "all": 1}
+    asked = {"verify_rationales": 1, "audit": 1, "sample_predictions": 1, "score": 1, "tables": 1, "all": 1}
     assert planned == {**trained, **student_answers, **asked}
 
 
-BELOW_ROWS = {"train_student": 1, "predict": 1, "score": 1, "tables": 1, "all": 1}
+BELOW_ROWS = {"train_student": 1, "sample_predictions": 1, "score": 1, "tables": 1, "all": 1}
 BELOW_REVIEWS = {"compose_pairs": 1, "audit": 1, **BELOW_ROWS}
 BELOW_TEACHERS = {"verify_rationales": 1, "peer_review": 2, **BELOW_REVIEWS}
 

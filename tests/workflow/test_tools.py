@@ -2,10 +2,13 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 
 import pytest
+
+from .contract import change_function
 
 pytestmark = pytest.mark.e2e
 
@@ -61,7 +64,7 @@ def test_plan_knows_what_the_cache_will_answer(finished):
 
 def drawn(project, record: str) -> int:
     """Samples that the committee's jobs of one kind have drawn in the last run."""
-    paths = (project.root / LESSON / "asked").glob(f"*/{record}.provenance.json")
+    paths = (project.root / LESSON / "members").glob(f"*/{record}.provenance.json")
     return sum(json.loads(path.read_text())["work"]["generated"] for path in paths)
 
 
@@ -97,9 +100,12 @@ def test_why_names_the_first_component_that_differs_with_old_and_new_value(finis
     assert "params.spec.decoding.temperature: 1.0 → 0.9" in told
 
 
-def test_why_names_the_module_whose_code_changed(finished):
-    finished.append("workflow/distillery/training/objectives.py", "\nSPARE = 1\n")
-    assert "code of objectives.py" in tool(finished, "why", MENTOR_KD + "/manifest.json")
+def test_why_names_the_definition_that_changed(finished):
+    change_function("mentor_kd_loss")(finished)
+    told = tool(finished, "why", MENTOR_KD + "/manifest.json")
+    assert re.findall(r"code of ([\w.]+): (\w+)", told) == [
+        ("distillery.training.objectives.mentor_kd_loss", "changed")
+    ]
 
 
 def test_why_goes_down_to_prompts_and_samples_of_a_question(finished):
@@ -116,25 +122,25 @@ def test_a_cell_that_does_not_exist_is_refused_with_those_that_do(finished):
 
 def test_an_accepted_refactoring_is_restored_and_stays_on_record(finished):
     before = finished.records()
-    finished.append("workflow/distillery/training/objectives.py", "\nSPARE = 1\n")
+    change_function("mentor_kd_loss")(finished)
     assert "its inputs are made anew" in tool(
         finished, "accept", MENTOR_KD + "/manifest.json", "--reason", "no effect", check=False
     )
-    told = tool(finished, "accept", MENTOR_KD + "/manifest.json", "--upstream", "--reason", "a spare constant")
-    assert "code of objectives.py" in told
+    told = tool(finished, "accept", MENTOR_KD + "/manifest.json", "--upstream", "--reason", "a spare statement")
+    assert "mentor_kd_loss: changed" in told
     ran = finished.run(MENTOR_KD + "/manifest.json")
     assert ran.computed == {} and ran.restored["train"] == 2
     record = json.loads((finished.root / MENTOR_KD / "provenance.json").read_text())
     (accepted,) = record["accepted"]
-    assert accepted["reason"] == "a spare constant" and accepted["by"] and accepted["at"]
-    assert accepted["differences"][0]["component"] == "code of objectives.py"
+    assert accepted["reason"] == "a spare statement" and accepted["by"] and accepted["at"]
+    assert accepted["differences"][0]["component"] == "code of distillery.training.objectives.mentor_kd_loss"
     assert finished.records() == before
-    assert "a spare constant" in tool(finished, "why", MENTOR_KD + "/manifest.json")
+    assert "a spare statement" in tool(finished, "why", MENTOR_KD + "/manifest.json")
 
 
 def test_an_output_that_is_not_what_its_job_made_is_not_accepted(finished):
     (finished.root / MENTOR_KD / "summary.json").write_text("{}")
-    finished.append("workflow/distillery/training/objectives.py", "\nSPARE = 1\n")
+    change_function("mentor_kd_loss")(finished)
     told = tool(finished, "accept", MENTOR_KD + "/manifest.json", "--upstream", "--reason", "x", check=False)
     assert "not the file that its job made" in told
 

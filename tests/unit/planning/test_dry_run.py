@@ -332,7 +332,7 @@ def test_repairs_and_searches_never_ask_more_than_their_bound(make, monkeypatch)
     assert model_sampler.requested == most_repairs(refining) * len(QUESTIONS), "they fail in every round"
 
     class Even:
-        def scores(self, questions, prefixes, lines):
+        def scores(self, questions, prefixes, lines, finished):
             return [1.0 for _ in lines]
 
     for beams, samples, lines in [(1, 1, 1), (2, 2, 4), (3, 2, 5)]:

@@ -1,9 +1,9 @@
 """The gate: ordinary programs pass, what arithmetic never needs is turned away by name, and no text harms it."""
 
 import ast
+import builtins
 import doctest
 import os
-import time
 
 import pytest
 from hypothesis import given, settings
@@ -46,6 +46,21 @@ PASSES = {
 def test_ordinary_programs_pass(program):
     assert refusal(program) is None
 
+
+UNLISTED = (
+    "eval exec compile open getattr setattr delattr vars globals locals input breakpoint dir help memoryview exit quit "
+    "copyright credits license id hash object super property classmethod staticmethod aiter anext"
+)
+REBOUND = (
+    "try:\n    1 / 0\nexcept ZeroDivisionError as solution:\n    pass\n",
+    "match 3:\n    case solution:\n        pass\n",
+    "match [3]:\n    case [*solution]:\n        pass\n",
+    "match {}:\n    case {**solution}:\n        pass\n",
+    "for solution in [1]: pass\n",
+    "(solution := 3)\n",
+    "del solution\n",
+    "import math as solution\n",
+)
 
 REFUSED = [
     ("size", "#" * 9000),
@@ -91,8 +106,13 @@ REFUSED = [
     ("attribute", body("x = e.tb_next")),
     ("attribute", body("x = int.mro()")),
     ("attribute", body("x = f'{a.__class__}'")),
-    ("attribute", body("\n    match 1:\n        case int(__class__=c): pass")),
-    *(("name", body(f"x = {name}")) for name in sorted(gate.NAMES)),
+    *(
+        ("syntax_node", body(f"\n    match 1:\n        case {pattern}: pass"))
+        for pattern in ("int(__class__=c)", "int(real=r)", "str(format=f)", "datetime(now=n)", "[int()]")
+    ),
+    ("syntax_node", body("\n    with x as y: pass")),
+    *(("name", body(f"x = {name}")) for name in UNLISTED.split()),
+    ("name", body("id = 3")),
     ("name", body("x = __import__('os')")),
     ("name", body("x = __builtins__")),
     ("name", body("__x = 1")),
@@ -113,6 +133,10 @@ REFUSED = [
     ("class", body("\n    class A: pass")),
     ("class", body("x = type('A', (), {})")),
     ("class", body("x = type")),
+    ("class", body("x = type(int)('A', (), {})")),
+    ("class", body("t = type(int)\n    x = t('A', (), {})")),
+    ("class", body("x = [type(int)][0]('A', (), {})")),
+    *(("solution", body("x = 1") + rebound) for rebound in REBOUND),
     ("clock", body("x = datetime.now()", "from datetime import datetime\n")),
     ("clock", body("x = datetime.date.today()", "import datetime\n")),
 ]
@@ -121,6 +145,20 @@ REFUSED = [
 @pytest.mark.parametrize(("rule", "program"), REFUSED, ids=[f"{r}-{n}" for n, (r, _) in enumerate(REFUSED)])
 def test_what_arithmetic_never_needs_is_turned_away_by_name(rule, program):
     assert refusal(program) == rule
+
+
+def test_only_listed_builtins_may_be_named():
+    """Whatever a later Python adds is refused until somebody has looked at it."""
+    names = [name for name in dir(builtins) if name != "_"]  # doctest leaves one there
+    allowed = [name for name in names if refusal(body(f"x = {name}")) is None]
+    assert set(allowed) <= gate.BUILTINS
+    assert {"abs", "sum", "round", "ValueError", "sorted"} <= set(allowed)
+    assert not set(allowed) & {"eval", "open", "id", "hash", "object", "type", "__import__"}
+
+
+def test_a_kind_of_syntax_that_nobody_listed_is_refused(monkeypatch):
+    monkeypatch.setattr(gate, "NODES", tuple(node for node in gate.NODES if node is not ast.While))
+    assert refusal(body("while False: pass")) == "syntax_node"
 
 
 def test_text_that_does_not_parse_passes_since_it_cannot_run():
@@ -133,10 +171,9 @@ def test_text_that_does_not_parse_passes_since_it_cannot_run():
     ["(", "[x for x in ", "lambda:", "f(**", "not ", "1 if 1 else ", "{**", "x.", "1**", "a=", "1<", "f'{", "@a\n"],
 )
 def test_no_construct_repeated_to_the_limit_harms_the_parser(unit):
-    start = time.perf_counter()
-    refusal((unit * 8192)[:8100])
-    refusal(body("x = " + (unit * 8192)[:8000] + "x"))
-    assert time.perf_counter() - start < 2  # 0.03 s on an idle machine
+    for text in ((unit * 8192)[:8100], body("x = " + (unit * 8192)[:8000] + "x")):
+        rule = refusal(text)
+        assert rule is None or rule.isidentifier()
 
 
 PIECES = st.one_of(

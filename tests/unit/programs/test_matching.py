@@ -11,7 +11,7 @@ from distillery.errors import UserError
 from distillery.programs import matching as module
 from distillery.programs.execution import ACCEPTED, Execution, RunOutcome
 from distillery.programs.feedback import needs_refinement
-from distillery.programs.matching import count, four_cells, judge, typed_outcome
+from distillery.programs.matching import count, judge, typed_outcome
 
 
 def returned(kind, value, lines=1, shown=None):
@@ -134,13 +134,6 @@ def test_counters_add_up():
     assert stages == (1, 3, 1, 3, 2, 1)
     assert counts.asked == sum(stages) == len(rows)
     assert counts.sandbox_faults == 1
-
-
-def test_the_four_cells_add_up():
-    table = [judge(returned(kind, value), gold, "number") for kind, value, gold, _, _ in TABLE]
-    cells = four_cells(table)
-    assert sum(cells.values()) == len(TABLE)
-    assert cells["only_paper"] == sum(paper and not strict for *_, paper, strict in TABLE)
 
 
 @pytest.mark.parametrize(

@@ -39,15 +39,29 @@ def test_the_profile_in_use_has_a_name(box):
     assert box.profile.removesuffix("+landlock") == probe()
 
 
-def test_a_program_that_ran_out_of_time_runs_again_alone(monkeypatch):
-    sent = []
+@pytest.fixture
+def sent(monkeypatch):
+    """The programs that were sent to workers, in order."""
+    programs = []
     honest = Worker.send
-    monkeypatch.setattr(Worker, "send", lambda worker, source: (sent.append(source), honest(worker, source))[1])
-    slow = "def solution():\n    while True: pass\n"
+    monkeypatch.setattr(Worker, "send", lambda worker, source: (programs.append(source), honest(worker, source))[1])
+    return programs
+
+
+def test_a_program_that_used_up_its_processor_time_costs_its_limit_once(sent):
+    endless = ["def solution():\n    while True: pass\n", "def solution():\n    while 1: pass\n"]
     with opened(workers=2, cpu_seconds=1) as box:
-        runs = list(box.run([slow, *(program(number) for number in range(10))]))
-    assert [run.label for run in runs] == ["timeout_cpu", *["ok"] * 10]
-    assert sent.count(slow.encode()) == 2
+        runs = list(box.run([*endless, *(program(number) for number in range(10))]))
+    assert [run.label for run in runs] == ["timeout_cpu", "timeout_cpu", *["ok"] * 10]
+    assert [sent.count(source.encode()) for source in endless] == [1, 1]
+
+
+def test_a_program_that_waited_too_long_runs_once_more_alone(sent):
+    waits = "import time\ndef solution():\n    time.sleep(9)\n"
+    with opened(workers=2, wall_seconds=0.5, gate=False) as box:
+        runs = list(box.run([waits, *(program(number) for number in range(4))]))
+    assert [run.label for run in runs] == ["timeout_wall", *["ok"] * 4]
+    assert sent.count(waits.encode()) == 2 and sent[-1] == waits.encode()
 
 
 def test_the_time_of_a_slow_reader_is_not_the_programs(monkeypatch):

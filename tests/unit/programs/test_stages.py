@@ -1,15 +1,12 @@
 """Programs in the stages: judging, rows that teach repair, self-refinement, step-by-step verification."""
 
 import json
-from functools import partial
 
 import pytest
 
 from distillery.config.prompt import Prompt
 from distillery.config.recipe import Rows
 from distillery.programs.self_refinement import NO_PROGRAM, refine
-from distillery.programs.step_scorers import FAILED, NoScorer, Runs, Similarity, so_far
-from distillery.programs.step_search import search
 from distillery.records import Completion, Outcome, Question, Verdict
 from distillery.sampling.logprobs import encode_scored, tail_of
 from distillery.sampling.store import Stored
@@ -155,85 +152,6 @@ def test_refinement_ends_after_its_rounds():
     model_sampler = Scripted(lambda prompt, _: "I do not know.")
     _, drafts, _ = refine([QUESTION], [completion("No.")], [], SPEC, model_sampler)
     assert [draft.feedback for draft in drafts] == [NO_PROGRAM] * 3 and len(model_sampler.prompts) == 2
-
-
-LINES = {
-    "": [("def solution():", -0.1), ("def solution():", -0.1)],
-    "def solution():\n": [("    nonsense = undefined", -0.1), ("    apples = 2 + 3", -0.9)],
-    "def solution():\n    nonsense = undefined\n": [("    return nonsense", -0.1)] * 2,
-    "def solution():\n    apples = 2 + 3\n": [("    return apples", -0.1)] * 2,
-}
-
-
-def next_line(prompt: str, index: int, lines=LINES) -> tuple:
-    return lines[prompt.removeprefix(f"Question: {QUESTION.question}\n")][index]
-
-
-def searched(scorer, weight: float, lines=LINES) -> str:
-    spec = {
-        "prompt": STUDENT.model_dump(),
-        "decoding": {"temperature": 0.0, "max_new_tokens": 9, "answer_tokens": 1},
-        "samples": 1,
-        "steps": {"beams": 2, "samples": 2, "max_lines": 9, "lambda": weight},
-    }
-    model_sampler = Scripted(partial(next_line, lines=lines))
-    from pathlib import Path
-
-    model_sampler.folder = Path("nowhere")
-    completions, counts = search([QUESTION], [], spec, model_sampler, scorer, sampler="s")
-    assert counts["finished"] == 1
-    return completions[0].text
-
-
-def test_a_line_goes_on_from_the_very_tokens_that_ended_the_one_before():
-    lines = {
-        "": [("def solution():", -0.1, "   ")] * 2,
-        "def solution():\n   ": [(" apples = 2 + 3", -0.1, "   ")] * 2,
-        "def solution():\n    apples = 2 + 3\n   ": [(" return apples", -0.1, None)] * 2,
-    }
-    assert searched(NoScorer(), 0.0, lines) == "def solution():\n    apples = 2 + 3\n    return apples"
-
-
-def test_a_program_that_the_model_ended_is_not_asked_for_another_line():
-    lines = {"": [("def solution():", -0.1, "")] * 2, "def solution():\n": [("    apples = 2 + 3", -0.1, None)] * 2}
-    assert searched(NoScorer(), 0.0, lines) == "def solution():\n    apples = 2 + 3"
-
-
-def test_without_a_scorer_the_likeliest_program_wins():
-    assert "nonsense" in searched(NoScorer(), 1.0)
-
-
-def test_a_scorer_that_runs_the_prefix_keeps_the_program_that_runs():
-    assert searched(Runs(), 1.0) == "def solution():\n    apples = 2 + 3\n    return apples"
-
-
-@pytest.mark.parametrize("scorer", [Runs, Similarity])
-def test_weight_zero_is_plain_beam_search_whatever_the_scorer(scorer):
-    assert searched(scorer(), 0.0) == searched(NoScorer(), 1.0)
-
-
-def test_a_line_about_the_question_is_more_similar_than_one_about_something_else():
-    near, far, header = Similarity().scores(
-        [QUESTION.question] * 3, [""] * 3, ["    apples = 2", "    import antigravity", "def solution():"]
-    )
-    assert 1 >= near > far >= 0 and header == 1.0
-
-
-@pytest.mark.parametrize(
-    ("prefix", "line", "runs"),
-    [
-        ("", "def solution():", True),
-        ("def solution():\n", "    a = 2", True),
-        ("def solution():\n    a = 2\n", "    for n in range(a):", True),
-        ("def solution():\n    a = 2\n", "    if a:", True),
-        ("def solution():\n    a = 2\n", "    return a", True),
-        ("def solution():\n    a = 2\n", "    return b", False),
-        ("def solution():\n", "    a = b", False),
-        ("def solution():\n", "    a = (2", False),
-    ],
-)
-def test_a_prefix_is_judged_by_whether_it_runs(prefix, line, runs):
-    assert Runs().scores(["?"], [prefix], [line]) == [1.0 if runs else FAILED], so_far(prefix, line)
 
 
 def test_a_scored_text_is_one_json_value():

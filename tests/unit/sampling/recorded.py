@@ -3,13 +3,13 @@
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-from distillery.sampling.backends.base import Generated, PendingRequest
+from distillery.sampling.backends.base import Backend, Generated, PendingRequest
 from distillery.sampling.requests import Series
 from distillery.sampling.sampler import CompletionSampler
 from distillery.sampling.store import CompletionStore
 
 
-class Recorder:
+class Recorder(Backend):
     """What reaches the end of the sampling room. Answers name the sample, so that equal texts are equal requests."""
 
     def __init__(self, answer: Callable[[PendingRequest], str] = lambda pending: " It follows.") -> None:

@@ -135,6 +135,11 @@ class Steps(Section):
         description="Of a line: likeness to the question's sentences, or whether the program runs so far.",
     )
     weight: float = Field(1.0, ge=0, alias="lambda", description="Of log(score) beside the log-probability.")
+    length_penalty: float = Field(
+        0.0,
+        ge=0,
+        description="A prefix's rank is divided by its tokens to this power. Paper: 1. 0 switches it off.",
+    )
     max_lines: int = Field(24, ge=1)
 
 

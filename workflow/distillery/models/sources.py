@@ -65,7 +65,10 @@ def prepare_model(model: Model, out: Path, *, parent: Path | None, downloads: Pa
     identity = None
     with new_folder(out) as folder:
         if isinstance(model, ApiModel):
-            write_json(folder / "api.json", {"id": model.id, "endpoint": model.endpoint, "key": model.key})
+            write_json(
+                folder / "api.json",
+                {"id": model.id, "endpoint": model.endpoint, "key": model.key, "rate": model.rate.model_dump()},
+            )
             manifest = describe_endpoint(out.name, model.id, model.endpoint)
             write_manifest(folder, manifest)
             return manifest

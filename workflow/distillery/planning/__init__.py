@@ -1,5 +1,6 @@
 """Planning: looks ahead and back over the graph, without running anything.
 
+wiring           which file feeds which job
 snakemake_graph  the jobs, as Snakemake sees them now
 forecast         which jobs the caches answer, which are computed
 dry_run          what the stages will ask of models, counted by their own functions

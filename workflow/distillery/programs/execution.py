@@ -90,7 +90,7 @@ def parse_record(data: bytes) -> dict[str, Any] | None:
         return None
     if (record["last_stdout"] is not None) != (record["stdout_lines"] == 1):
         return None
-    if has_value and not _VALUE[record["kind"]].fullmatch(record["value"]):
+    if has_value and not _VALUE[record["kind"]](record["value"]):
         return None
     return {key: _clean(value) if isinstance(value, str) else value for key, value in record.items()}
 
@@ -152,13 +152,21 @@ _SCHEMA: dict[str, Any] = {
     "last_stdout": _or_none(_text(200)),
 }
 
-_VALUE = {
-    "int": re.compile(r"-?[0-9]+"),
-    "float": re.compile(r"-?(?:[0-9]+(?:\.[0-9]+)?(?:e[+-][0-9]+)?|inf)|nan"),
-    "bool": re.compile(r"True|False"),
-    "none": re.compile(r"None"),
-    "str": re.compile(r"(?s).*"),
-    "other": re.compile(r"(?s).*"),
+
+def _is_float(value: str) -> bool:
+    """Whether a text is what Python prints of a float: `1e+999` is none, and would be no number to compare with."""
+    return re.fullmatch(r"-?(?:[0-9]+(?:\.[0-9]+)?(?:e[+-][0-9]+)?|inf)|nan", value) is not None and (
+        repr(float(value)) == value
+    )
+
+
+_VALUE: dict[str, Any] = {
+    "int": lambda value: re.fullmatch(r"0|-?[1-9][0-9]*", value) is not None,
+    "float": _is_float,
+    "bool": lambda value: value in ("True", "False"),
+    "none": lambda value: value == "None",
+    "str": lambda value: True,
+    "other": lambda value: True,
 }
 
 _ADDRESS = re.compile(r"\b0x[0-9a-f]{6,16}\b")

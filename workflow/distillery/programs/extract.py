@@ -12,15 +12,12 @@ A program that does not parse is a program: running it says `syntax`, which a mo
 """
 
 import ast
-import hashlib
 import re
-import sys
 import textwrap
 from dataclasses import dataclass
 from typing import Literal
 
-from distillery.programs.gate import POLICY_VERSION
-from distillery.programs.syntax import Unparsable, parse
+from distillery.programs.syntax import Unparsable, parse, unparse
 
 Problem = Literal["refused", "no_program", "two_solutions", "too_long"]
 
@@ -95,12 +92,15 @@ def without_docstring(source: str) -> str:
 def normalise(source: str) -> str:
     """The program as the syntax tree prints it, docstrings and comments gone: equal programs, equal text.
 
-    Text that does not parse is normalised by its white space only.
+    Text that does not parse, or that Python cannot print, is normalised by its white space only.
     """
     try:
-        tree = parse(source)
+        return unparse(_without_docstrings(parse(source)))
     except Unparsable:
-        return "\n".join(line.rstrip() for line in source.strip().splitlines())
+        return "\n".join(line.rstrip() for line in source.strip().split("\n"))
+
+
+def _without_docstrings(tree: ast.Module) -> ast.Module:
     for node in ast.walk(tree):
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef | ast.Module):
             first = node.body[0] if node.body else None
@@ -108,16 +108,9 @@ def normalise(source: str) -> str:
                 continue
             if isinstance(first.value.value, str):
                 node.body[:1] = [] if isinstance(node, ast.Module) or len(node.body) > 1 else [ast.Pass()]
-    return ast.unparse(tree)
+    return tree
 
 
-def cache_key(source: str) -> str:
-    """Identity of a result: program, Python version and policy; hex, 32 digits (PaD specification, section 9.4)."""
-    identity = "\0".join((normalise(source), ".".join(map(str, sys.version_info[:3])), str(POLICY_VERSION)))
-    return hashlib.sha256(identity.encode("utf-8", "surrogatepass")).hexdigest()[:32]
-
-
-_FENCE = re.compile(r"^[ \t]*(`{3,}|~{3,})[^\n`]*$", re.M)
 _SOLUTION = re.compile(r"^([ \t]*)def[ \t]+solution\b", re.M)
 _TOP = re.compile(
     r"(?:def|class|import|from)\s+[\w.]+(?:\s*[(:,]|\s+import\b|\s+as\b|\s*$)|@\w|#|\w+(?:\s*,\s*\w+)*\s*=[^=]"
@@ -125,16 +118,40 @@ _TOP = re.compile(
 """How a line of code begins that may stand right above a definition; a sentence does not."""
 
 
+def _fence(line: str) -> str:
+    """The signs of a Markdown fence (at least three backticks or tildes) if the line is one, else an empty text."""
+    stripped = line.lstrip(" \t")
+    sign = stripped[:1]
+    if sign not in ("`", "~"):
+        return ""
+    rest = stripped.lstrip(sign)
+    signs = stripped[: len(stripped) - len(rest)]
+    return signs if len(signs) >= 3 and "`" not in rest else ""
+
+
 def _blocks(text: str) -> list[str]:
-    """Fenced blocks that define a solution; without any, the whole text. The last fence may be missing."""
-    marks = list(_FENCE.finditer(text))
-    blocks, number = [], 0
-    while number < len(marks):
-        begin = marks[number]
-        end = next((m for m in marks[number + 1 :] if m[1][0] == begin[1][0] and len(m[1]) >= len(begin[1])), None)
-        blocks.append(text[begin.end() : end.start() if end else len(text)].strip("\n") + "\n")
-        number = marks.index(end) + 1 if end else len(marks)
-    return [block for block in blocks if _SOLUTION.search(block)] or [_FENCE.sub("", text)]
+    """Fenced blocks that define a solution; without any, the text without its fences. The last fence may be missing.
+
+    A fence ends with one of the same sign that is at least as long. One pass over the lines: a model may write tens of
+    thousands of fences.
+    """
+    blocks: list[list[str]] = []
+    outside: list[str] = []
+    opened = ""
+    for line in text.split("\n"):
+        fence = _fence(line)
+        if not fence:
+            (blocks[-1] if opened else outside).append(line)
+        elif not opened:
+            opened = fence
+            blocks.append([])
+        elif fence[0] == opened[0] and len(fence) >= len(opened):
+            opened = ""
+        else:
+            blocks[-1].append(line)
+    fenced = ["\n".join(lines).strip("\n") + "\n" for lines in blocks]
+    whole = "\n".join("" if _fence(line) else line for line in text.split("\n"))
+    return [block for block in fenced if _SOLUTION.search(block)] or [whole]
 
 
 def _programs(block: str) -> list[str]:
@@ -149,10 +166,16 @@ def _programs(block: str) -> list[str]:
     else:
         if sum(isinstance(node, ast.FunctionDef) and node.name == "solution" for node in tree.body) == 1:
             return [textwrap.dedent(block).strip("\n") + "\n"]
-    outer = min(len(match[1].expandtabs()) for match in starts)
-    lines = block.splitlines()
-    numbers = [block.count("\n", 0, match.start()) for match in starts if len(match[1].expandtabs()) == outer]
+    outer = min(_width(match[1]) for match in starts)
+    lines = block.split("\n")
+    numbers = [
+        number for number, line in enumerate(lines) if (match := _SOLUTION.match(line)) and _width(match[1]) == outer
+    ]
     return [_around(lines, number, numbers[place - 1] if place else -1, outer) for place, number in enumerate(numbers)]
+
+
+def _width(indent: str) -> int:
+    return len(indent.expandtabs())
 
 
 def _around(lines: list[str], start: int, previous: int, indent: int) -> str:

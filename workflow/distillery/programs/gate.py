@@ -4,10 +4,11 @@ A filter in front of the sandbox, not a boundary: it turns away what arithmetic 
 is counted under a rule's name instead of failing somewhere, and so that an attack has to pass two unlike layers.
 
     size, encoding, identifier, nesting    what the text may consist of
+    syntax_node                            only the kinds of syntax that arithmetic needs (an allow-list)
     solution                               exactly one function `solution()` without arguments, at the top
     import, module                         five modules, by their arithmetic attributes only
-    name, attribute, format                no way to the interpreter's inside
-    scope, exception_group, async, class, clock    not in this format
+    name, attribute, format                only harmless built-in names (an allow-list), no attribute that leads inside
+    scope, exception_group, async, class, clock    kinds of refused syntax that have a name of their own
 
 >>> refusal("def solution():\n    return 6 * 7")
 >>> refusal("import os\ndef solution():\n    return os.getpid()")
@@ -17,6 +18,7 @@ Text that does not parse passes: it cannot run, and `syntax` is the outcome that
 """
 
 import ast
+import builtins
 import io
 import re
 import string
@@ -24,9 +26,6 @@ import tokenize
 from collections.abc import Iterator
 
 from distillery.programs.syntax import MAX_BYTES, Unparsable, parse
-
-POLICY_VERSION = 1
-"""Raised with every change of what the gate or the sandbox lets through: part of the identity of a result."""
 
 MAX_NESTING = 50
 """Deepest nesting of brackets, and of unary operators in a row."""
@@ -52,10 +51,48 @@ MODULES: dict[str, frozenset[str]] = {
 }
 """Module -> what of it may be used. Everything else leads out: `fractions.sys`, `datetime.sys`, `collections._sys`."""
 
-NAMES = _set(
-    "eval exec compile open getattr setattr delattr vars globals locals input breakpoint dir help memoryview "
-    "exit quit copyright credits license"
+BUILTINS = _set(
+    "abs all any ascii bin bool bytearray bytes callable chr complex dict divmod enumerate filter float format "
+    "frozenset hex int isinstance issubclass iter len list map max min next oct ord pow print range repr reversed "
+    "round set slice sorted str sum tuple type zip True False None NotImplemented Ellipsis "
+    "ArithmeticError AssertionError AttributeError BaseException EOFError Exception FloatingPointError IndexError "
+    "KeyError LookupError MemoryError NameError NotImplementedError OverflowError RecursionError RuntimeError "
+    "StopIteration SystemExit KeyboardInterrupt GeneratorExit ImportError OSError "
+    "TimeoutError TypeError UnboundLocalError UnicodeError ValueError ZeroDivisionError"
 )
+"""Built-in names that a program may use. Every other built-in of the running Python is refused, also as the name of a
+variable: `eval`, `open`, `getattr`, `object`, and `id` and `hash`, whose values change from run to run."""
+
+SITE_NAMES = _set("exit quit copyright credits license help")
+"""Names that Python adds when it starts for a person."""
+
+NAMES = (frozenset(dir(builtins)) | SITE_NAMES) - BUILTINS
+"""Names that are refused."""
+
+NODES: tuple[type[ast.AST], ...] = (
+    *(ast.Module, ast.FunctionDef, ast.arguments, ast.arg, ast.Return, ast.Lambda, ast.Yield, ast.YieldFrom),
+    *(ast.Assign, ast.AugAssign, ast.AnnAssign, ast.NamedExpr, ast.Delete, ast.Expr, ast.Pass),
+    *(ast.For, ast.While, ast.If, ast.Break, ast.Continue, ast.Try, ast.ExceptHandler, ast.Raise, ast.Assert),
+    *(
+        ast.Import,
+        ast.ImportFrom,
+        ast.alias,
+        ast.Call,
+        ast.keyword,
+        ast.Attribute,
+        ast.Subscript,
+        ast.Slice,
+        ast.Starred,
+    ),
+    *(ast.BoolOp, ast.BinOp, ast.UnaryOp, ast.Compare, ast.IfExp, ast.boolop, ast.operator, ast.unaryop, ast.cmpop),
+    *(ast.Constant, ast.Name, ast.expr_context, ast.JoinedStr, ast.FormattedValue),
+    *(ast.List, ast.Tuple, ast.Set, ast.Dict, ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp),
+    *(ast.comprehension, ast.Match, ast.match_case, ast.MatchValue, ast.MatchSingleton, ast.MatchSequence),
+    *(ast.MatchMapping, ast.MatchStar, ast.MatchAs, ast.MatchOr),
+)
+"""Kinds of syntax that a program may have. Others are refused, those of later Pythons too: class patterns read any
+attribute of a value, `with` calls methods by their names."""
+
 CLOCK = frozenset({"now", "today", "utcnow"})
 """Attributes that read the clock: a program's value would depend on the day of the run."""
 FRAMES = ("gi_", "cr_", "ag_", "tb_", "co_", "f_", "mro")
@@ -143,6 +180,19 @@ def _names(node: ast.AST) -> Iterator[str]:
             yield name
 
 
+def _bound(node: ast.AST) -> Iterator[str]:
+    """Every name that a node binds or deletes in the scope that it is part of."""
+    match node:
+        case ast.Name(id=name, ctx=ast.Store() | ast.Del()) | ast.FunctionDef(name=name):
+            yield name
+        case ast.alias(name=name, asname=other):
+            yield other or name.split(".")[0]
+        case ast.ExceptHandler(name=str(name)) | ast.MatchAs(name=str(name)) | ast.MatchStar(name=str(name)):
+            yield name
+        case ast.MatchMapping(rest=str(name)):
+            yield name
+
+
 class _Inspection:
     """One walk over a syntax tree; the first rule that is broken counts."""
 
@@ -151,10 +201,13 @@ class _Inspection:
         self.modules: dict[str, str] = {}  # name in the program -> module
         self.called = {id(node.func) for node in ast.walk(tree) if isinstance(node, ast.Call)}
         self.owners = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Attribute)}
-        self.single = {
-            id(node.func)
-            for node in ast.walk(tree)
-            if isinstance(node, ast.Call) and len(node.args) == 1 and not node.keywords
+        compared = [
+            side for node in ast.walk(tree) if isinstance(node, ast.Compare) for side in (node.left, *node.comparators)
+        ]
+        self.compared_types = {
+            id(side.func)
+            for side in compared
+            if isinstance(side, ast.Call) and len(side.args) == 1 and not side.keywords
         }
 
     def rule(self) -> str | None:
@@ -193,9 +246,7 @@ class _Inspection:
                 return "async"
             case ast.ClassDef():
                 return "class"
-            case ast.MatchClass(kwd_attrs=attributes) if any(_inside(name) for name in attributes):
-                return "attribute"
-        return None
+        return None if isinstance(node, NODES) else "syntax_node"
 
     def _name(self, node: ast.AST) -> str | None:
         for name in _names(node):
@@ -204,7 +255,7 @@ class _Inspection:
             if (name.startswith("_") and name != "_") or name in NAMES:
                 return "name"
         if isinstance(node, ast.Name):
-            if node.id == "type" and id(node) not in self.single:  # with three arguments it makes classes
+            if node.id == "type" and id(node) not in self.compared_types:  # a class that is called may make classes
                 return "class"
             if node.id in self.modules and id(node) not in self.owners:
                 return "module"
@@ -236,12 +287,7 @@ class _Inspection:
 
     def _one_solution(self, nodes: list[ast.AST]) -> bool:
         at_top = [node for node in self.tree.body if isinstance(node, ast.FunctionDef) and node.name == "solution"]
-        bound = sum(
-            (isinstance(node, ast.FunctionDef) and node.name == "solution")
-            or (isinstance(node, ast.Name) and node.id == "solution" and not isinstance(node.ctx, ast.Load))
-            or (isinstance(node, ast.alias) and (node.asname or node.name) == "solution")
-            for node in nodes
-        )
+        bound = sum(name == "solution" for node in nodes for name in _bound(node))
         if len(at_top) != 1 or bound != 1:
             return False
         arguments, decorators = at_top[0].args, at_top[0].decorator_list

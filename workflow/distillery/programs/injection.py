@@ -24,7 +24,7 @@ from collections.abc import Iterator
 from typing import Literal
 
 from distillery.programs.execution import Execution, RunOutcome
-from distillery.programs.syntax import Unparsable, parse
+from distillery.programs.syntax import Unparsable, parse, unparse
 
 ErrorClass = Literal["name_error", "unbound_local_error", "syntax_error", "operand_swap"]
 Injection = Literal["paper", "repaired"]
@@ -44,25 +44,25 @@ def inject(program: str, error_class: ErrorClass, rng: random.Random, injection:
     """
     try:
         tree = parse(program)
+        body = _solution(tree)
+        if body is None:
+            return None
+        made = _MAKERS[injection, error_class](tree, body, rng)
+        if made is None:
+            return None
+        text = made if isinstance(made, str) else unparse(ast.fix_missing_locations(made)) + "\n"
+        return text if text != printed(program) else None
     except Unparsable:
         return None
-    body = _solution(tree)
-    if body is None:
-        return None
-    made = _MAKERS[injection, error_class](tree, body, rng)
-    if made is None:
-        return None
-    text = made if isinstance(made, str) else ast.unparse(ast.fix_missing_locations(made)) + "\n"
-    return text if text != printed(program) else None
 
 
 def printed(program: str) -> str:
     """The program as this module prints it: the target that goes with an injected program.
 
     Raises:
-        ValueError: It does not parse.
+        Unparsable: It does not parse, or Python cannot print it.
     """
-    return ast.unparse(parse(program)) + "\n"
+    return unparse(parse(program)) + "\n"
 
 
 def confirmed(execution: Execution, error_class: ErrorClass, clean: Execution | None = None) -> bool:
@@ -176,7 +176,7 @@ def _repaired_unbound(tree: ast.Module, function: ast.FunctionDef, rng: random.R
 
 
 def _repaired_syntax(tree: ast.Module, function: ast.FunctionDef, rng: random.Random) -> str | None:
-    text = ast.unparse(tree) + "\n"
+    text = unparse(tree) + "\n"
     places = [match.span() for match in re.finditer(r"[()\[\]{}]|:(?=\n)|(?<=\n) {4,}(?=\S)", text)]
     rng.shuffle(places)
     for begin, end in places:
@@ -192,6 +192,8 @@ def _broken(text: str) -> bool:
         compile(parse(text), "<program>", "exec")
     except SyntaxError:
         return True
+    except (RecursionError, MemoryError, OverflowError):
+        return False
     except Unparsable as fault:
         return fault.rule == "syntax"
     return False

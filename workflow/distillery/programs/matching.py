@@ -135,14 +135,3 @@ def count(rows: Iterable[tuple[str | None, Execution | None, bool]]) -> Counts:
         faults += execution is not None and execution.outcome == RunOutcome.SANDBOX_ERROR
     names = ("refused", "unparsable", "rejected", "failed", "wrong", "kept")
     return Counts(asked=stages.total(), sandbox_faults=faults, **{name: stages[name] for name in names})
-
-
-def four_cells(judgements: Iterable[dict[str, bool]]) -> dict[str, int]:
-    """How often both rules keep a program, only one of them, or neither."""
-    pairs = Counter((one["paper"], one["strict"]) for one in judgements)
-    return {
-        "both": pairs[True, True],
-        "only_paper": pairs[True, False],
-        "only_strict": pairs[False, True],
-        "neither": pairs[False, False],
-    }

@@ -16,6 +16,7 @@ from distillery.hashing import draw_key
 from distillery.programs.feedback import needs_refinement
 from distillery.programs.injection import confirmed, inject, printed
 from distillery.programs.run import run_programs
+from distillery.programs.syntax import Unparsable
 from distillery.records import Completion, Question, TrainingRow
 from distillery.tasks.prompts import Renderer
 
@@ -43,7 +44,11 @@ def repair_rows(
     dropped: Counter[str] = Counter()
     wrong: list[_Wrong] = []
     for question, completion, program in programs:
-        target = printed(program)
+        try:
+            target = printed(program)
+        except Unparsable as fault:
+            dropped[f"not printable: {fault.rule}"] += 1
+            continue
         drawn = sorted(source.inject, key=lambda one: draw_key(seed, f"inject {one}", completion.completion_id, 0))
         for number, error_class in enumerate(drawn[: source.injections]):
             key = draw_key(seed, f"place {error_class}", completion.completion_id, 0)

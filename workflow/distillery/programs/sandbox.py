@@ -9,8 +9,13 @@ machine offers runs it (`isolation`, `worker`); this module, outside, watches th
 comes back before `execution.parse_record` has read it. Gold answers are not known here.
 
 A worker is replaced after 500 programs, and after any program that had to be killed, so that no program can prepare
-the ground for the next one. A program that ran out of time runs once more with nothing beside it before that counts. A
-fault of the sandbox itself is retried, and reported as such if it stays; it is never the program's mistake.
+the ground for the next one. A fault of the sandbox itself is retried, and reported as such if it stays; it is never the
+program's mistake.
+
+Time is limited twice. Processor time is a program's own, whatever else the machine does: a program that uses up its
+seconds has timed out, at once and for good, so that N endless loops cost N times the limit, shared by all workers. The
+clock on the wall only catches programs that wait. A starved machine can make an honest program late, so a program that
+missed the wall's limit without using up its processor time runs once more, alone.
 """
 
 import functools
@@ -50,7 +55,8 @@ class Sandbox:
     Args:
         profile: `auto` takes the strongest that works here; a name takes that one; `unsafe` only by name.
         workers: Programs at a time; by default as many as there are cores, since this process mostly waits.
-        wall_seconds: Longest a program may take by the clock on the wall.
+        wall_seconds: Longest a program may take by the clock on the wall; far above `cpu_seconds`, since other work
+            on the machine makes programs slow.
         cpu_seconds: Processor seconds after which it is stopped; one more, and it is killed.
         memory_mb: Address space of a program, Python's own 30 MB included.
         gate: False runs what the gate would refuse: for tests of the wall behind it.
@@ -67,7 +73,7 @@ class Sandbox:
         self,
         profile: Literal["auto"] | Profile = "auto",
         workers: int | None = None,
-        wall_seconds: float = 4.0,
+        wall_seconds: float = 20.0,
         cpu_seconds: int = 2,
         memory_mb: int = 512,
         gate: bool = True,
@@ -106,7 +112,7 @@ class Sandbox:
     def run(self, programs: Iterable[str]) -> Iterator[Execution]:
         """Yield one `Execution` per program, in the order given, while later ones are running.
 
-        Reads `programs` a little ahead. One call at a time; after an abandoned one, the workers are started anew.
+        Reads `programs` a little ahead. One call at a time; after an abandoned one, the workers start again.
         """
         if self._running:
             raise RuntimeError("this sandbox is running other programs: open a second one")
@@ -122,7 +128,7 @@ class Sandbox:
     def _schedule(self, feed: Iterator[tuple[int, str]], busy: dict[int, tuple[_Job, float]]) -> Iterator[Execution]:
         done: dict[int, Execution] = {}
         waiting: deque[_Job] = deque()
-        alone: deque[_Job] = deque()  # ran out of time once: once more, with nothing beside
+        alone: deque[_Job] = deque()  # missed the limit on the wall once: once more, with nothing beside
         following, exhausted, alone_now = 0, False, False
         while True:
             while not exhausted and len(waiting) <= len(self._pool) and len(done) < 10_000:
@@ -212,7 +218,7 @@ class Sandbox:
             if execution.outcome == RunOutcome.SANDBOX_ERROR and job.faults + 1 < ATTEMPTS:
                 job.faults += 1
                 waiting.appendleft(job)
-            elif execution.timed_out and job.timeouts == 0:
+            elif execution.outcome == RunOutcome.TIMEOUT_WALL and job.timeouts == 0:
                 job.timeouts = 1
                 alone.append(job)
             else:

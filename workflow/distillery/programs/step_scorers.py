@@ -2,31 +2,43 @@
 
     none         every line is as good as any other: plain beam search
     similarity   likeness to the question's most similar sentence, by a small embedding table
-    execution    does the program run so far, with no name undefined?
+    execution    does the program run so far?
 
 Source: PaD specification, section 4. The paper scores faithfulness with `facebook/roscoe-512-roberta-base`; ours is the
-static table inside the registry package `wordllama`: as weak as evidence of correctness, and there without a model hub.
+static table inside the registry package `wordllama`: equally weak evidence of correctness, without a model hub.
 """
 
+import ast
 import functools
 import re
+import textwrap
 from collections.abc import Sequence
 from typing import Protocol
 
 import numpy as np
 
 from distillery.models.static_embeddings import embed
-from distillery.programs.execution import RunOutcome
+from distillery.programs.execution import Execution, RunOutcome
 from distillery.programs.run import run_programs
+from distillery.programs.syntax import Unparsable, completeness, parse
 
 FAILED = 0.01
 """Score of a line after which the program does not run: its logarithm must exist."""
 
+SOLUTION = "solution"
+CLOSED = (
+    *(ast.Assign, ast.AugAssign, ast.AnnAssign, ast.Expr, ast.Return, ast.Pass, ast.Delete, ast.Assert, ast.Raise),
+    *(ast.Import, ast.ImportFrom, ast.FunctionDef),
+)
+"""Statements that no further line changes, and function definitions, which do nothing until they are called."""
+
 
 class Scorer(Protocol):
-    """Scores the last line of each prefix of a program, given its question."""
+    """Scores the last line of each prefix of a program, given its question; `finished`: no line follows it."""
 
-    def scores(self, questions: Sequence[str], prefixes: Sequence[str], lines: Sequence[str]) -> list[float]: ...
+    def scores(
+        self, questions: Sequence[str], prefixes: Sequence[str], lines: Sequence[str], finished: Sequence[bool]
+    ) -> list[float]: ...
 
 
 def scorer_named(name: str) -> Scorer:
@@ -38,7 +50,9 @@ def scorer_named(name: str) -> Scorer:
 class NoScorer:
     """Leaves the order to the model."""
 
-    def scores(self, questions: Sequence[str], prefixes: Sequence[str], lines: Sequence[str]) -> list[float]:
+    def scores(
+        self, questions: Sequence[str], prefixes: Sequence[str], lines: Sequence[str], finished: Sequence[bool]
+    ) -> list[float]:
         return [1.0] * len(lines)
 
 
@@ -48,7 +62,9 @@ class Similarity:
     def __init__(self) -> None:
         self._sentences = functools.lru_cache(maxsize=None)(self._embedded_sentences)
 
-    def scores(self, questions: Sequence[str], prefixes: Sequence[str], lines: Sequence[str]) -> list[float]:
+    def scores(
+        self, questions: Sequence[str], prefixes: Sequence[str], lines: Sequence[str], finished: Sequence[bool]
+    ) -> list[float]:
         if not lines:
             return []
         vectors = embed([line.strip() for line in lines])
@@ -60,22 +76,60 @@ class Similarity:
         ]
 
     def _embedded_sentences(self, question: str) -> np.ndarray:
-        return embed([one for one in re.split(r"(?<=[.?!])\s+", question) if one])
+        return embed([sentence for sentence in re.split(r"(?<=[.?!])\s+", question) if sentence])
 
 
 class Runs:
-    """1 if the program runs so far, else nearly 0; a line that opens a block is completed to run."""
+    """1 if the program runs so far, else nearly 0.
 
-    def scores(self, questions: Sequence[str], prefixes: Sequence[str], lines: Sequence[str]) -> list[float]:
-        runs, _ = run_programs([so_far(prefix, line) for prefix, line in zip(prefixes, lines, strict=True)])
-        return [1.0 if run.outcome in (RunOutcome.OK, RunOutcome.WRONG_TYPE) else FAILED for run in runs]
+    Every prefix of a program that runs to a value scores 1. A finished program scores 1 if it runs to a value.
+    """
+
+    def scores(
+        self, questions: Sequence[str], prefixes: Sequence[str], lines: Sequence[str], finished: Sequence[bool]
+    ) -> list[float]:
+        programs = [
+            so_far(prefix + line, finished=end) for prefix, line, end in zip(prefixes, lines, finished, strict=True)
+        ]
+        runs, _ = run_programs([program for program in programs if program is not None])
+        waiting = iter(runs)
+        return [1.0 if program is not None and _has_value(next(waiting)) else FAILED for program in programs]
 
 
-def so_far(prefix: str, line: str) -> str:
-    """A program that ends after `line` and returns: what runs, runs; what is wrong so far, raises."""
-    text = (prefix + line).rstrip()
-    indent = len(line) - len(line.lstrip())
-    if text.endswith(":"):
-        body = " " * (indent + 4)
-        return f"{text}\n{body}pass\n    return 0" if indent else f"{text}\n{body}return 0"
-    return text if line.strip().startswith("return") and indent <= 4 else f"{text}\n    return 0"
+def _has_value(run: Execution) -> bool:
+    return run.outcome in (RunOutcome.OK, RunOutcome.WRONG_TYPE) and run.kind != "none"
+
+
+def so_far(text: str, *, finished: bool = False) -> str | None:
+    """A whole program that does what a prefix has done for certain; None for a text that can no longer be a program.
+
+    Left out is what may still change: an incomplete statement, and an open block at the end (a loop without its last
+    line may never end, a `try` without its `except` may raise). What is left gets a `return 0` where `solution` has not
+    returned yet.
+    """
+    source = textwrap.dedent(text)
+    if finished:
+        return source if completeness(source) == "complete" else None
+    if completeness(source if source.endswith("\n") else source + "\n") == "wrong":
+        return None
+    lines = source.rstrip("\n").split("\n")
+    while lines and completeness("\n".join(lines) + "\n") != "complete":
+        lines.pop()
+    try:
+        tree = parse("\n".join(lines) + "\n")
+    except Unparsable:
+        return None
+    last = tree.body[-1] if tree.body else None
+    function = next((node for node in tree.body if isinstance(node, ast.FunctionDef) and node.name == SOLUTION), None)
+    if last is not None and last is not function and not isinstance(last, CLOSED):
+        lines = lines[: last.lineno - 1]
+    if function is None:
+        return "\n".join([*lines, f"def {SOLUTION}():", "    return 0"]) + "\n"
+    if last is not function or any(isinstance(node, ast.Return) for node in function.body):
+        return "\n".join(lines) + "\n"
+    first, end = function.body[0], function.body[-1]
+    if first.lineno == function.lineno:  # all on one line: nothing can follow it
+        return "\n".join(lines) + "\n"
+    indent = lines[first.lineno - 1].encode()[: first.col_offset].decode()
+    kept = lines if isinstance(end, CLOSED) else lines[: end.lineno - 1]
+    return "\n".join([*kept, f"{indent}return 0"]) + "\n"

@@ -1,23 +1,32 @@
 """Step-by-step verification: beam search over the lines of a program, with a score for every line.
 
-From each of B prefixes the model writes M next lines (the likeliest, and sampled ones). The best B of all by
+The model continues each of B prefixes by M next lines: the likeliest and sampled ones. Of all prefixes the search keeps
+the B best by
 
-    sum of log-probabilities + lambda * sum of log(score of line)
+    (sum of log-probabilities + lambda * sum of log(score of line)) / tokens ** length_penalty
 
-go on. A prefix that returned, or that the model ended, is finished and stays in the race. lambda = 0, like the scorer
-`none`, is plain step beam search. Lines are asked of the same engine as everything else, with a stop at the line's end,
-and kept in the store. A causal model reads the prefix behind the prompt, an encoder-decoder's decoder goes on after it.
+A prefix is finished when the model ends it, when it contains a stop text of the prompt, when a line reaches its token
+limit, or when `solution` has returned at its outer level. Finished prefixes stay among the candidates. lambda = 0, like
+the scorer `none`, is plain step beam search. For a model that is certain of its text, the search returns the greedy
+text, whatever the tokenizer.
 
-Source: PaD specification, section 4; there with token-level beams inside a copied `generate`. B, M and lambda are ours.
+Lines come from the completion store like all completions, with a stop at the line's end. A causal model reads the
+prefix behind the prompt; the decoder of an encoder-decoder continues after it.
+
+Source: PaD specification, section 4; there with token-level beams inside a copied `generate` and a length penalty of 1.
+B, M, lambda and the default penalty of 0 are ours.
 """
 
+import ast
 import math
+import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from distillery.config.prompt import Prompt
-from distillery.programs.step_scorers import Scorer
+from distillery.programs.step_scorers import SOLUTION, Scorer
+from distillery.programs.syntax import Unparsable, parse
 from distillery.records import Completion, Question
 from distillery.sampling.logprobs import decode_scored
 from distillery.sampling.requests import Request
@@ -30,7 +39,7 @@ SAMPLED = 0.7
 
 @dataclass(frozen=True)
 class Beam:
-    """A prefix of a program. `likelihood` and `score` are sums of logarithms over its lines.
+    """A prefix of a program, as the model wrote it. `likelihood` and `score` are sums of logarithms over its lines.
 
     `tail`: what the token that ended the last line wrote of the next one, most often its indentation.
     """
@@ -46,8 +55,9 @@ class Beam:
     cut: bool = False
     tail: str = ""
 
-    def rank(self, weight: float) -> float:
-        return self.likelihood + weight * self.score
+    def rank(self, steps: Mapping[str, Any]) -> float:
+        total = self.likelihood + steps["lambda"] * self.score
+        return total / max(1, self.tokens) ** steps.get("length_penalty", 0.0)
 
 
 def search(
@@ -67,33 +77,36 @@ def search(
     """
     prompt, steps = Prompt.model_validate(spec["prompt"]), spec["steps"]
     rows, requests = requests_for(questions, exemplars, {**spec, "samples": 1}, model_sampler.folder)
-    asked = {question.qid: request for (question, _), request in zip(rows, requests, strict=True)}
+    request_of = {question.qid: request for (question, _), request in zip(rows, requests, strict=True)}
     text_of = {question.qid: question.question for question in questions}
-    beams = {qid: [Beam("", 0.0, 0.0, False, "")] for qid in sorted(asked)}
+    beams = {qid: [Beam("", 0.0, 0.0, False, "")] for qid in sorted(request_of)}
     for number in range(steps["max_lines"]):
-        todo = [(qid, beam) for qid, ones in beams.items() for beam in ones if not beam.finished]
-        if not todo:
+        open_beams = [(qid, beam) for qid, kept in beams.items() for beam in kept if not beam.finished]
+        if not open_beams:
             break
-        written = _continued(todo, asked, spec, prompt, model_sampler, f"line {number + 1} of {sampler}")
-        flat = [(qid, beam, new) for (qid, beam), news in zip(todo, written, strict=True) for new in news]
-        prefixes = [beam.text for _, beam, _ in flat]
-        lines = [new.text[len(beam.text) :] for _, beam, new in flat]
-        scores = scorer.scores([text_of[qid] for qid, _, _ in flat], prefixes, lines)
-        reached: dict[str, dict[str, Beam]] = {
-            qid: {beam.text: beam for beam in ones if beam.finished} for qid, ones in beams.items()
+        written = _continued(open_beams, request_of, spec, prompt, model_sampler, f"line {number + 1} of {sampler}")
+        flat = [(qid, beam, new) for (qid, beam), longer in zip(open_beams, written, strict=True) for new in longer]
+        scores = scorer.scores(
+            [text_of[qid] for qid, _, _ in flat],
+            [beam.text for _, beam, _ in flat],
+            [new.text[len(beam.text) :] for _, beam, new in flat],
+            [new.finished for _, _, new in flat],
+        )
+        reached: dict[str, dict[tuple[str, bool], Beam]] = {
+            qid: {(beam.text, True): beam for beam in kept if beam.finished} for qid, kept in beams.items()
         }
         for (qid, _, new), score in zip(flat, scores, strict=True):
-            one = replace(new, score=new.score + math.log(max(score, 1e-6)))
-            before = reached[qid].get(one.text)
-            if before is None or one.rank(steps["lambda"]) > before.rank(steps["lambda"]):
-                reached[qid][one.text] = one
+            scored = replace(new, score=new.score + math.log(max(score, 1e-6)))
+            before = reached[qid].get((scored.text, scored.finished))
+            if before is None or scored.rank(steps) > before.rank(steps):
+                reached[qid][scored.text, scored.finished] = scored
         beams = {
-            qid: sorted(ones.values(), key=lambda beam: (-beam.rank(steps["lambda"]), beam.text))[: steps["beams"]]
-            for qid, ones in reached.items()
+            qid: sorted(found.values(), key=lambda beam: (-beam.rank(steps), beam.text))[: steps["beams"]]
+            for qid, found in reached.items()
         }
     best = {
-        qid: min(ones, key=lambda beam: (not beam.finished, -beam.rank(steps["lambda"]), beam.text))
-        for qid, ones in beams.items()
+        qid: min(kept, key=lambda beam: (not beam.finished, -beam.rank(steps), beam.text))
+        for qid, kept in beams.items()
     }
     completions = [
         Completion(
@@ -101,7 +114,7 @@ def search(
             qid=qid,
             sampler=sampler,
             sample_index=0,
-            text=beam.text.rstrip(LINE_END),
+            text=beam.text,
             finish_reason="length" if beam.cut or not beam.finished else "stop",
             prompt_tokens=beam.prompt_tokens,
             completion_tokens=beam.tokens,
@@ -114,14 +127,14 @@ def search(
 
 
 def most_lines(spec: Mapping[str, Any]) -> int:
-    """The most that `search` asks for one question: all beams are there from the second line on, and none returns."""
+    """The most lines that `search` requests for one question: all beams exist from the second line on, none ends."""
     steps = spec["steps"]
     return steps["samples"] * (1 + steps["beams"] * (steps["max_lines"] - 1))
 
 
 def _continued(
-    todo: Sequence[tuple[str, Beam]],
-    asked: Mapping[str, Request],
+    open_beams: Sequence[tuple[str, Beam]],
+    request_of: Mapping[str, Request],
     spec: Mapping[str, Any],
     prompt: Prompt,
     model_sampler: CompletionSampler,
@@ -129,33 +142,33 @@ def _continued(
 ) -> list[list[Beam]]:
     """Next lines of each beam: the likeliest first, then the sampled ones; equal lines once."""
     steps = spec["steps"]
-    stop = [LINE_END, *(one for one in prompt.stop if LINE_END not in one)]
-    prompts = [_after(asked[qid], beam.text + beam.tail, model_sampler.architecture) for qid, beam in todo]
-    greedy = model_sampler.complete(prompts, spec["decoding"], stop, what, scored=True)
+    prompts = [_after(request_of[qid], beam.text + beam.tail, model_sampler.architecture) for qid, beam in open_beams]
+    greedy = model_sampler.complete(prompts, spec["decoding"], [LINE_END], what, scored=True)
     sampled = model_sampler.complete(
-        [replace(one, sample_index=index) for one in prompts for index in range(1, steps["samples"])],
+        [replace(request, sample_index=index) for request in prompts for index in range(1, steps["samples"])],
         {**spec["decoding"], "temperature": SAMPLED, "top_p": 1.0, "top_k": 0, "seed": 0},
-        stop,
+        [LINE_END],
         what,
         scored=True,
     )
     others = steps["samples"] - 1
     found = []
-    for place, (_, beam) in enumerate(todo):
-        new: dict[str, Beam] = {}
+    for place, (_, beam) in enumerate(open_beams):
+        new: dict[tuple[str, bool], Beam] = {}
         for stored in (greedy[place], *sampled[place * others : (place + 1) * others]):
             written, likelihood, tail = decode_scored(stored.text)
-            line = beam.tail + written
             cut = stored.finish_reason == "length"
-            text = beam.text + line + LINE_END
-            returned = line.strip().startswith("return") and len(line) - len(line.lstrip()) <= 4
+            text = beam.text + beam.tail + written + ("" if tail is None else LINE_END)
+            stops = [place for stop in prompt.stop if (place := (text + (tail or "")).find(stop)) >= 0]
+            ended = tail is None or bool(stops)  # by the model, by its token limit, or by a stop text of the prompt
+            text = text[: min(stops)] if stops else text
             new.setdefault(
-                text,
+                (text, ended),
                 Beam(
                     text=text,
                     likelihood=beam.likelihood + likelihood,
                     score=beam.score,
-                    finished=returned or cut or tail is None or not line.strip(),
+                    finished=cut or ended or has_returned(text),
                     key=stored.key,
                     lines=beam.lines + 1,
                     tokens=beam.tokens + stored.completion_tokens,
@@ -168,8 +181,22 @@ def _continued(
     return found
 
 
+def has_returned(text: str) -> bool:
+    """Whether `solution` has a return statement at its outer level: what follows it can no longer change its value."""
+    try:
+        tree = parse(textwrap.dedent(text))
+    except Unparsable:
+        return False
+    return any(
+        isinstance(node, ast.FunctionDef)
+        and node.name == SOLUTION
+        and any(isinstance(statement, ast.Return) for statement in node.body)
+        for node in tree.body
+    )
+
+
 def _after(request: Request, written: str, architecture: str) -> Request:
-    """The request for what follows `written`: an encoder reads questions only, so there the decoder goes on from it."""
+    """The request for what follows `written`, which the decoder of an encoder-decoder continues from."""
     if architecture == "encoder-decoder":
         return replace(request, written=written)
     return replace(request, prompt=request.prompt + written)

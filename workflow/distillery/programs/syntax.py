@@ -1,13 +1,19 @@
-"""Parsing programs of strangers without harm to the one who parses.
+"""Parsing and printing programs of strangers without harm to the one who parses.
 
 CPython's parser recurses in C and its trees nest as deep as the text. Bounds that keep both harmless, measured on
 CPython 3.11: of 2,800 nested or repeated constructs, cut at 8 kB, none crashed and the slowest took 15 ms; the parser
 answers what is too deep with an exception. So size is bounded first, and depth right after, before anything walks the
 tree by recursion (`ast.unparse` does).
+
+Printing a tree can fail where parsing did not: before Python 3.12 `ast.unparse` refuses f-strings that it cannot quote
+(a nested string with U+00A0), and a hexadecimal literal may have more decimal digits than Python prints. `unparse`
+turns each such failure into `Unparsable`.
 """
 
 import ast
 import warnings
+from codeop import PyCF_ALLOW_INCOMPLETE_INPUT  # type: ignore[attr-defined]  # not in the stubs
+from typing import Literal
 
 MAX_BYTES = 8_192
 """Largest program, in bytes of UTF-8 (PaD specification, section 9.3). Real ones have 300 to 2,000."""
@@ -41,7 +47,7 @@ def parse(source: str) -> ast.Module:
     if "\0" in source:
         raise Unparsable("encoding")
     try:
-        with warnings.catch_warnings():  # invalid escapes in strings: not ours to mend
+        with warnings.catch_warnings():  # invalid escapes in strings are no error
             warnings.simplefilter("ignore")
             tree = ast.parse(source)
     except (RecursionError, MemoryError):
@@ -51,6 +57,38 @@ def parse(source: str) -> ast.Module:
     if depth(tree) > MAX_DEPTH:
         raise Unparsable("nesting")
     return tree
+
+
+def unparse(tree: ast.AST) -> str:
+    """The text of a tree that `parse` gave.
+
+    Raises:
+        Unparsable: With rule `print`, where Python cannot print what it parsed.
+    """
+    try:
+        return ast.unparse(tree)
+    except Exception:  # ValueError, RecursionError and whatever the next version raises: the text is a stranger's
+        raise Unparsable("print") from None
+
+
+def completeness(source: str) -> Literal["complete", "incomplete", "wrong"]:
+    """Whether a text is Python, could become Python when more text follows, or cannot.
+
+    >>> [completeness(text) for text in ("a = (1,", "a = (1,)", "a = = 1")]
+    ['incomplete', 'complete', 'wrong']
+    """
+    if len(source.encode("utf-8", "replace")) > MAX_BYTES or "\0" in source:
+        return "wrong"
+    flags = ast.PyCF_ONLY_AST | PyCF_ALLOW_INCOMPLETE_INPUT
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            compile(source, "<program>", "exec", flags, dont_inherit=True)
+    except SyntaxError as error:
+        return "incomplete" if "incomplete input" in str(error.msg) else "wrong"
+    except (ValueError, RecursionError, MemoryError, OverflowError):
+        return "wrong"
+    return "complete"
 
 
 def depth(tree: ast.AST) -> int:

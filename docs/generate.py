@@ -1,0 +1,59 @@
+"""Write the tables of README.md from the measured files in docs/measured; `--check` only compares.
+
+    make documents                 writes them
+    tests/unit/test_documents.py   fails while a document and its measured file differ
+
+A measured file is the CSV that a run wrote (`results/tables/<experiment>/table.csv`). A JSON file beside it says
+on which machine, when, and by which command.
+"""
+
+import argparse
+import csv
+import json
+import re
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+MEASURED = ROOT / "docs" / "measured"
+DOCUMENTS = ("README.md",)
+MARKED = re.compile(r"(<!-- measured: ([\w-]+) -->\n).*?(<!-- end of measured -->)", re.DOTALL)
+
+
+def table(name: str) -> str:
+    """A measured table as Markdown, with the sentence that says where it comes from."""
+    with open(MEASURED / f"{name}.csv", encoding="utf-8", newline="") as lines:
+        rows = list(csv.DictReader(lines))
+    facts = json.loads((MEASURED / f"{name}.json").read_text(encoding="utf-8"))
+    columns = ("model", "arm", "accuracy [95 % interval]", "rows", "training")
+    text = [f"| {' | '.join(columns)} |", "|---|---|---:|---:|---:|"]
+    for row in rows:
+        accuracy = f"{row['accuracy']} [{row['low']}, {row['high']}]"
+        seconds = f"{float(row['train_seconds']):.0f} s" if row["train_seconds"] else ""
+        count = f"{float(row['training_rows']):g}" if row["training_rows"] else ""
+        text.append(f"| {row['model']} | {row['arm']} | {accuracy} | {count} | {seconds} |")
+    notes = [f"- {note}" for note in facts["notes"]]
+    source = f"`{facts['command']}`, {facts['date']}, {facts['machine']}: {facts['duration']}."
+    return "\n".join([*text, "", source, "", *notes]) + "\n"
+
+
+def rendered(document: Path) -> str:
+    """The document with each measured table brought up to date."""
+    text = document.read_text(encoding="utf-8")
+    return MARKED.sub(lambda part: f"{part[1]}{table(part[2])}{part[3]}", text)
+
+
+def main() -> None:
+    """Write the documents, or check them."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--check", action="store_true", help="change nothing; fail when a document is out of date")
+    check = parser.parse_args().check
+    stale = [name for name in DOCUMENTS if rendered(ROOT / name) != (ROOT / name).read_text(encoding="utf-8")]
+    if check and stale:
+        sys.exit(f"out of date: {', '.join(stale)}; run `make documents`")
+    for name in stale:
+        (ROOT / name).write_text(rendered(ROOT / name), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,30 @@
+"""Documents: numbers in them are those of their measured files."""
+
+import importlib.util
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def generator():
+    spec = importlib.util.spec_from_file_location("generate_documents", ROOT / "docs" / "generate.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_the_tables_of_the_readme_are_those_of_their_measured_files():
+    generate = generator()
+    for name in generate.DOCUMENTS:
+        text = (ROOT / name).read_text(encoding="utf-8")
+        assert generate.rendered(ROOT / name) == text, "run `make documents`"
+        assert len(generate.MARKED.findall(text)) == text.count("<!-- measured: ") > 0
+
+
+def test_a_number_changed_by_hand_is_noticed(tmp_path):
+    generate = generator()
+    changed = tmp_path / "README.md"
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    changed.write_text(text.replace("40.5 [33.9, 47.4]", "97.0 [94.0, 99.0]"), encoding="utf-8")
+    assert changed.read_text(encoding="utf-8") != text
+    assert generate.rendered(changed) == text
