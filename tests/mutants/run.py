@@ -13,6 +13,7 @@ import argparse
 import json
 import os
 import re
+import resource
 import shutil
 import subprocess
 import sys
@@ -57,11 +58,11 @@ def copy_tree(target: Path) -> None:
             shutil.copy(source, target / name)
 
 
-def run_tests(root: Path, files: Sequence[str], seconds: float) -> tuple[str, str | None, float]:
-    """Run test files until the first failure: `passed`, `failed` or `timeout`; the test that failed; seconds."""
-    command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:warnings", *files]
+def run_tests(root: Path, arguments: Sequence[str], seconds: float) -> tuple[str, str | None, float, float]:
+    """Run test files until the first failure: `passed`, `failed` or `timeout`; the test; seconds by clock and of CPU."""
+    command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:warnings", *arguments]
     environment = {**os.environ, "PYTHONPATH": str(root / "workflow"), "PYTHONDONTWRITEBYTECODE": "1"}
-    started = time.monotonic()
+    started, before = time.monotonic(), _cpu_seconds()
     process = subprocess.Popen(
         command, cwd=root, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
         start_new_session=True,
@@ -71,12 +72,17 @@ def run_tests(root: Path, files: Sequence[str], seconds: float) -> tuple[str, st
     except subprocess.TimeoutExpired:
         os.killpg(process.pid, 9)  # with the processes that a test started
         process.communicate()
-        return "timeout", None, time.monotonic() - started
-    spent = time.monotonic() - started
+        return "timeout", None, time.monotonic() - started, _cpu_seconds() - before
+    spent = time.monotonic() - started, _cpu_seconds() - before
     named = re.search(r"^(?:FAILED|ERROR) \S*?([^/\s]+\.py\S*)", output, flags=re.MULTILINE)
     if process.returncode == 0:
-        return "passed", None, spent
-    return "failed", named[1] if named else output.strip().splitlines()[-1][:100], spent
+        return "passed", None, *spent
+    return "failed", named[1] if named else output.strip().splitlines()[-1][:100], *spent
+
+
+def _cpu_seconds() -> float:
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
 
 
 def try_slip(slip: Slip, root: Path, seconds: float) -> dict[str, Any]:
@@ -85,12 +91,12 @@ def try_slip(slip: Slip, root: Path, seconds: float) -> dict[str, Any]:
     text = path.read_text(encoding="utf-8")
     path.write_text(text.replace(slip.old, slip.new), encoding="utf-8")
     try:
-        outcome, test, spent = run_tests(root, slip.test_files, seconds)
+        outcome, test, spent, cpu = run_tests(root, slip.pytest_arguments, seconds)
     finally:
         path.write_text(text, encoding="utf-8")
     return {
         "class": slip.kind, "file": slip.file, "old": slip.old, "new": slip.new, "outcome": outcome,
-        "noticed": outcome == "failed", "test": test, "seconds": round(spent, 1),
+        "noticed": outcome == "failed", "test": test, "seconds": round(spent, 1), "cpu_seconds": round(cpu, 1),
     }  # fmt: skip
 
 
@@ -103,12 +109,20 @@ def table(results: Sequence[dict[str, Any]]) -> str:
     lines = ["| class | slips | noticed |", "|---|---:|---:|"]
     lines += [f"| {name} | {total[name]} | {noticed[name]} |" for name in total]
     lines += [f"| all | {total.total()} | {noticed.total()} |", ""]
-    lines += ["| class | file | instead of | stands | noticed by | s |", "|---|---|---|---|---|---:|"]
+    lines += ["| class | file | instead of | stands | noticed by | s | s of CPU |", "|---|---|---|---|---|---:|---:|"]
     for one in results:
         by = (
             one["test"] if one["noticed"] else f"**{'time ran out' if one['outcome'] == 'timeout' else 'not noticed'}**"
         )
-        cells = [one["class"], one["file"], _code(one["old"]), _code(one["new"]), by, one["seconds"]]
+        cells = [
+            one["class"],
+            one["file"],
+            _code(one["old"]),
+            _code(one["new"]),
+            by,
+            one["seconds"],
+            one.get("cpu_seconds", ""),
+        ]
         lines.append("| " + " | ".join(str(cell).replace("|", "\\|") for cell in cells) + " |")
     return "\n".join(lines) + "\n"
 
@@ -147,8 +161,8 @@ def main() -> int:
         root = Path(folder)
         copy_tree(root)
         if given.baseline:
-            for files in sorted({tuple(slip.test_files) for slip in chosen}):
-                outcome, test, spent = run_tests(root, files, 20 * given.seconds)
+            for files in sorted({tuple(slip.pytest_arguments) for slip in chosen}):
+                outcome, test, spent, _ = run_tests(root, files, 20 * given.seconds)
                 print(f"{outcome} in {spent:.1f} s without a slip: {' '.join(files)} {test or ''}", flush=True)
                 if outcome != "passed":
                     return 1

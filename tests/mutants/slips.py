@@ -11,7 +11,7 @@ LIBRARY = "workflow/distillery/"
 
 
 class Slip(NamedTuple):
-    """One change. `tests` are the files that should notice it, without `tests/unit/` and `.py`."""
+    """One change. `tests` are the files that should notice it, without `tests/unit/` and `.py`, and pytest's options."""
 
     kind: str
     file: str
@@ -21,7 +21,11 @@ class Slip(NamedTuple):
 
     @property
     def test_files(self) -> list[str]:
-        return [f"tests/unit/{name}.py" for name in self.tests.split()]
+        return [f"tests/unit/{name}.py" for name in self.tests.split() if name[0] != "-"]
+
+    @property
+    def pytest_arguments(self) -> list[str]:
+        return [*self.test_files, *(name for name in self.tests.split() if name[0] == "-")]
 
 
 SLIPS = [
@@ -31,9 +35,9 @@ SLIPS = [
     Slip("seeds", "sampling/backends/transformers.py", "torch.manual_seed(requests[0].seed)", "torch.manual_seed(0)",
          "sampling/test_settings_decoding"),
     Slip("seeds", "sampling/backends/vllm.py", "seed=pending.seed if", "seed=series.seed if",
-         "sampling/test_settings_decoding"),
+         "sampling/test_settings_decoding -kvllm"),
     Slip("seeds", "sampling/backends/api.py", '"top_p": series.top_p, "seed": pending.seed', '"top_p": series.top_p',
-         "sampling/test_settings_decoding"),
+         "sampling/test_settings_decoding_api"),
     Slip("seeds", "training/compose.py", 'draw_key(seed, name, qid, one.sample_index)', 'draw_key(seed, name, qid)',
          "training/test_settings_rows"),
     Slip("seeds", "training/compose.py", "math.ceil(share * len(questions))", "math.floor(share * len(questions))",
@@ -80,15 +84,15 @@ SLIPS = [
     Slip("sent", "sampling/backends/transformers.py",
          "self._model.generation_config = _token_ids_alone(self._model.generation_config)", "pass",
          "sampling/test_settings_decoding"),
-    Slip("sent", "sampling/backends/vllm.py", "top_p=series.top_p,", "", "sampling/test_settings_decoding"),
-    Slip("sent", "sampling/backends/vllm.py", "stop=list(series.stop),", "", "sampling/test_settings_decoding"),
+    Slip("sent", "sampling/backends/vllm.py", "top_p=series.top_p,", "", "sampling/test_settings_decoding -kvllm"),
+    Slip("sent", "sampling/backends/vllm.py", "stop=list(series.stop),", "", "sampling/test_settings_decoding -kvllm"),
     Slip("sent", "sampling/backends/vllm.py", "max_tokens=series.max_new_tokens,", "max_tokens=16,",
-         "sampling/test_settings_decoding"),
+         "sampling/test_settings_decoding -kvllm"),
     Slip("sent", "sampling/backends/vllm.py", "special_tokens=pending.request.special_tokens", "special_tokens=True",
-         "sampling/test_settings_decoding"),
-    Slip("sent", "sampling/backends/api.py", '"max_tokens": series.max_new_tokens', '"max_tokens": 256',
-         "sampling/test_settings_decoding"),
-    Slip("sent", "sampling/backends/api.py", 'FINISH.get(reason, "stop")', '"stop"', "sampling/test_api_backend"),
+         "sampling/test_settings_decoding -kvllm"),
+    Slip("sent", "sampling/backends/api.py", "fields[limit_field] = series.max_new_tokens", "fields[limit_field] = 256",
+         "sampling/test_settings_decoding_api"),
+    Slip("sent", "sampling/backends/api.py", "finish_reason=reply.finish_reason", 'finish_reason="stop"', "sampling/test_api_backend"),
     Slip("sent", "tasks/prompts.py", "block * self.prompt.exemplars : (block + 1) * self.prompt.exemplars",
          "block : block + self.prompt.exemplars", "sampling/test_sampler"),
     Slip("sent", "tasks/prompts.py", "pool = exemplars[prompt.first_exemplar :]", "pool = exemplars",
@@ -174,7 +178,7 @@ SLIPS = [
     Slip("programs", "programs/self_refinement.py", 'range(spec["rounds"] + 1)', 'range(spec["rounds"])',
          "programs/test_stages"),
     Slip("programs", "programs/step_search.py", '[: steps["beams"]]', '[: steps["samples"]]', "programs/test_stages"),
-    Slip("programs", "programs/step_search.py", "beam.rank(steps[\"lambda\"]), beam.text))[", "beam.rank(0.0), beam.text))[",
+    Slip("programs", "programs/step_search.py", "found.values(), key=lambda beam: (-beam.rank(steps), beam.text)", "found.values(), key=lambda beam: beam.text",
          "programs/test_stages"),
     # Tables, scores, audits
     Slip("tables", "verification/verify.py", "round(covered[-1] / len(rights), 4)", "round(covered[0] / len(rights), 4)",
