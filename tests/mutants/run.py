@@ -59,7 +59,7 @@ def copy_tree(target: Path) -> None:
 
 
 def run_tests(root: Path, arguments: Sequence[str], seconds: float) -> tuple[str, str | None, float, float]:
-    """Run test files until the first failure: `passed`, `failed` or `timeout`; the test; seconds by clock and of CPU."""
+    """Run test files until a failure: `passed`, `failed` or `timeout`; the test; seconds by clock, and of CPU."""
     command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:warnings", *arguments]
     environment = {**os.environ, "PYTHONPATH": str(root / "workflow"), "PYTHONDONTWRITEBYTECODE": "1"}
     started, before = time.monotonic(), _cpu_seconds()

@@ -18,6 +18,7 @@ from distillery.config.sampler import Decoding
 from distillery.models.sources import prepare_model
 from distillery.records import Question
 from distillery.sampling.backends.base import PendingRequest, open_backend
+from distillery.sampling.logprobs import decode_scored
 from distillery.sampling.requests import Request, Series, seed_of
 from distillery.sampling.sampler import CompletionSampler, sample
 from distillery.sampling.store import CompletionStore
@@ -27,7 +28,7 @@ engines = pytest.mark.parametrize(
     "engine", ["transformers", pytest.param("vllm", marks=[pytest.mark.vllm, needs_vllm])]
 )
 HOT = {"temperature": 2.0, "top_p": 1.0, "top_k": 0, "max_new_tokens": 12, "answer_tokens": 4, "seed": 0}
-PROMPTS = ["Q: one?\nA:", "Q: two and two?\nA:", "Q: three?\nA:"]
+PROMPTS = ["Q: one, A", "Q: two and two? B:", "Q: three! C-"]
 
 
 class Text(str):
@@ -105,9 +106,9 @@ def greedy(folder):
     return of
 
 
-def written(backend, changes: dict, stop: list[str] = [], samples: int = 2) -> list[Text]:  # noqa: B006
+def written(backend, changes: dict, stop: tuple[str, ...] = (), samples: int = 2, scored: bool = False) -> list[Text]:
     """What an engine writes under HOT with these changes, in the order of prompts and samples."""
-    series = Series.of("m", {**HOT, **changes}, stop)
+    series = Series.of("m", {**HOT, **changes}, list(stop), scored=scored)
     requests = [Request(prompt, index) for prompt in PROMPTS for index in range(samples)]
     asked = [PendingRequest(one.key(series), one, seed_of(one.key(series))) for one in requests]
     found = {}
@@ -194,8 +195,22 @@ def test_a_stop_text_reaches_the_engine(loaded, greedy, engine):
     stop = whole[0][3]
     texts = written(loaded(engine), {"temperature": 0.0}, [stop], samples=1)
     assert texts == [text.split(stop)[0] for text in whole]
-    assert texts[0].length == whole[0].index(stop) + 1, "nothing is generated behind it"
-    assert texts[0].finish == "stop"
+    for text, free in zip(texts, whole, strict=True):
+        assert text.length == len(text) + (stop in free), "the stop text is counted, and no padding behind it"
+        assert text.finish == ("stop" if stop in free else "length")
+    assert len({text.length for text in texts}) > 1, "else no text is padded"
+
+
+@engines
+def test_a_log_probability_is_of_the_written_tokens_alone(loaded, shares, greedy, engine):
+    stop = greedy(PROMPTS[0], 12)[3]
+    texts = written(loaded(engine), {"temperature": 0.0}, [stop], samples=1, scored=True)
+    for stored, prompt in zip(texts, PROMPTS, strict=True):
+        found, free = decode_scored(stored), greedy(prompt, 12)
+        logits, ids = shares(prompt, free[: free.index(stop) + 1] if stop in free else free)
+        expected = float(logits.log_softmax(-1).gather(1, torch.tensor(ids)[:, None]).sum())
+        assert found.log_probability == pytest.approx(expected, abs=2e-3)
+        assert (found.text, found.tail) == (free.split(stop)[0], "" if stop in free else None)
 
 
 @engines

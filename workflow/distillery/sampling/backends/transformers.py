@@ -144,15 +144,17 @@ class TransformersBackend(Backend):
         cuts = [text.find(stop) for stop in series.stop if stop in text]
         stopped = length is not None or bool(cuts)
         whole, text = text, text[: min(cuts)] if cuts else text
+        # What follows a stop text in a batch is padding, which may be the stop token: it was not generated.
+        generated = len(written) + (length is not None and not cuts)
         if likely is not None:
-            likelihood = float(likely[: len(written) + (length is not None)].sum())
+            likelihood = float(likely[:generated].sum())
             text = encode_scored(text, likelihood, tail_of(whole, text, series.stop))
         return Generated(
             key=pending_request.key,
             text=text,
             finish_reason="stop" if stopped else "length",
             prompt_tokens=int(mask.sum()),
-            completion_tokens=len(written) + (length is not None),
+            completion_tokens=generated,
         )
 
 
