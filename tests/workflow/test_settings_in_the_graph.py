@@ -16,11 +16,11 @@ from distillery.config.review import Pairs, StudentAnswers
 ASKED = {"prompt": "student-cot", "max_new_tokens": 40, "answer_tokens": 6}
 PLAIN = {"extends": "fine-tune-cot", "title": "t", "predict": ASKED}
 REPAIRED = {"extends": "pad", "title": "t", "predict": {"refine": {"prompt": "repair-program", "rounds": 1}}}
-STEPS = {"beams": 2, "samples": 2, "scorer": "none", "lambda": 0.5, "max_lines": 3}
+STEPS = {"beams": 2, "samples": 2, "scorer": "none", "lambda": 0.5, "max_lines": 3, "length_penalty": 0.5}
 BY_LINES = {"prompt": "student-program", "max_new_tokens": 9, "steps": STEPS}
 SEARCHED = {"title": "t", "weights_of": "pad-without-refinement", "predict": BY_LINES}
 PAIRED = {"extends": "mapd", "title": "t"}
-OTHER_STEPS = {"beams": 3, "samples": 4, "scorer": "execution", "lambda": 0.25, "max_lines": 5}
+OTHER_STEPS = {"beams": 3, "samples": 4, "scorer": "execution", "lambda": 0.25, "max_lines": 5, "length_penalty": 0.75}
 RECIPES = {
     "plain": PLAIN,
     "plain-prompt": {**PLAIN, "predict": {**ASKED, "prompt": "student-rationale"}},
@@ -35,8 +35,9 @@ RECIPES = {
         for name, value in OTHER_STEPS.items()
     },
     "paired": PAIRED,
-    "paired-after": {**PAIRED, "pairs": {"after": "paired", "round": 2}},
-    "paired-restarts": {**PAIRED, "pairs": {"after": "paired", "round": 2, "continues": False}},
+    "paired-after": {**PAIRED, "pairs": {"after": "paired"}},
+    "paired-round": {**PAIRED, "pairs": {"round": 2}},
+    "paired-restarts": {**PAIRED, "pairs": {"after": "paired", "continues": False}},
     "paired-single": {**PAIRED, "pairs": {"mode": "single"}},
     "paired-teacher": {**PAIRED, "pairs": {"mode": "single", "teacher": "two"}},
     "paired-drop": {**PAIRED, "pairs": {"accept": {"peers": False}, "size_of": "paired"}},
@@ -173,6 +174,13 @@ def pairs_after(jobs) -> None:
     assert "/setup-tiny/paired/tiny-random-half/seed" in mistakes_of(jobs, "paired-after")
 
 
+def pairs_round(jobs) -> None:
+    """The student of the first round answers for the second, and is trained on."""
+    first = "/setup-tiny/paired-round.round=1/tiny-random-half/"
+    assert first in mistakes_of(jobs, "paired-round") and first in jobs("models", "paired-round")[1]["base"]
+    assert "/tiny/tiny-random-half/" in mistakes_of(jobs, "paired-round.round=1")
+
+
 def pairs_continues(jobs) -> None:
     recipes = ("paired", "paired-after", "paired-restarts")
     first, after, restarted = (jobs("models", recipe)[1]["base"] for recipe in recipes)
@@ -205,7 +213,7 @@ CASES = {
     Steps: {name: steps_field("lambda" if name == "weight" else name) for name in Steps.model_fields},
     StudentAnswers: {"sampler": answers_sampler, "student": answers_student},
     Pairs: {
-        "round": pairs_after, "after": pairs_after, "continues": pairs_continues, "teacher": pairs_teacher,
+        "round": pairs_round, "after": pairs_after, "continues": pairs_continues, "teacher": pairs_teacher,
         "size_of": pairs_size_of, "feedback_prompt": pairs_feedback_prompt,
     },
 }  # fmt: skip
