@@ -20,6 +20,8 @@ os.environ.setdefault("VLLM_LOGGING_LEVEL", "WARNING")
 os.environ.setdefault("VLLM_NO_USAGE_STATS", "1")
 
 CPU_CACHE_GIB = 1
+HIGHEST_TEMPERATURE = 2.0
+"""vLLM refuses more."""
 
 
 class VllmBackend(Backend):
@@ -35,6 +37,13 @@ class VllmBackend(Backend):
         self._room = 0
 
     def generate(self, requests: Sequence[PendingRequest], series: Series) -> Iterator[Generated]:
+        if series.temperature > HIGHEST_TEMPERATURE:
+            raise UserError(
+                f"vLLM samples at temperatures up to {HIGHEST_TEMPERATURE:g}",
+                key="decoding.temperature",
+                value=series.temperature,
+                remedy="Lower it, or set DISTILLERY_BACKEND=transformers",
+            )
         from vllm import SamplingParams
         from vllm.sampling_params import RequestOutputKind, StructuredOutputsParams
 
