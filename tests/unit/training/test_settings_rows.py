@@ -163,14 +163,14 @@ def injection(composed) -> None:
 
 
 def injections(composed) -> None:
-    one, _ = composed({**WITH_ERRORS, "injections": 1}, form="program")
-    two, _ = composed({**WITH_ERRORS, "injections": 2}, form="program")
+    one, _ = composed({**WITH_ERRORS, "injections": 1}, seed=3, form="program")
+    two, _ = composed({**WITH_ERRORS, "injections": 2}, seed=3, form="program")
     kinds = [["NameError" in row["prompt"] for row in rows] for rows in (one, two)]
     assert (len(one), len(two)) == (6, 12) and sum(kinds[1]) == 6
     assert 0 < sum(kinds[0]) < 6, "which of the two classes is drawn for each program"
     drawn = ["name_error" if name else "syntax_error" for name in kinds[0]]
     for row, kind in zip(one, drawn, strict=True):
-        wanted = min(WITH_ERRORS["inject"], key=lambda c: draw(0, f"inject {c}", row["completion_id"], 0))
+        wanted = min(WITH_ERRORS["inject"], key=lambda c: draw(3, f"inject {c}", row["completion_id"], 0))
         assert kind == wanted
 
 
