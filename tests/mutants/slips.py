@@ -177,9 +177,9 @@ SLIPS = [
          "programs/test_feedback_values"),
     Slip("programs", "programs/self_refinement.py", 'range(spec["rounds"] + 1)', 'range(spec["rounds"])',
          "programs/test_stages"),
-    Slip("programs", "programs/step_search.py", '[: steps["beams"]]', '[: steps["samples"]]', "programs/test_stages"),
+    Slip("programs", "programs/step_search.py", '[: steps["beams"]]', '[: steps["samples"]]', "programs/test_beams"),
     Slip("programs", "programs/step_search.py", "found.values(), key=lambda beam: (-beam.rank(steps), beam.text)", "found.values(), key=lambda beam: beam.text",
-         "programs/test_stages"),
+         "programs/test_beams"),
     # Tables, scores, audits
     Slip("tables", "verification/verify.py", "round(covered[-1] / len(rights), 4)", "round(covered[0] / len(rights), 4)",
          "verification/test_yields"),
@@ -190,9 +190,9 @@ SLIPS = [
     Slip("tables", "evaluation/intervals.py", "(share + spread / 2) / (1 + spread)", "share", "evaluation/test_score"),
     Slip("tables", "sampling/sampler.py", "len({(completion.qid, completion.text) for completion in completions})",
          "len({completion.text for completion in completions})", "sampling/test_sampler"),
-    Slip("tables", "peer_review/audit.py", "score >= GOOD", "score > GOOD", "peer_review/test_human_sheets"),
+    Slip("tables", "peer_review/audit.py", "score >= GOOD", "score > GOOD", "peer_review/test_audit_counts"),
     Slip("tables", "peer_review/audit.py", 'fmean(score for _, score in scored)', 'fmean(counts)',
-         "peer_review/test_human_sheets"),
+         "peer_review/test_audit_counts"),
     # Wiring of scripts
     Slip("wiring", "../scripts/train.py", 'mentor.parent / "model" if mentor', 'base.parent / "model" if mentor',
          "training/test_settings_train -ksoft_labels"),

@@ -1,4 +1,4 @@
-"""Only texts that were cut off at the token limit count as truncated: a refusal is none, and neither is a failed call."""
+"""Only texts that were cut off at the token limit count as truncated: a refusal and a failed call do not."""
 
 from distillery.config.task import Grader
 from distillery.evaluation.score import score
