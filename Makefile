@@ -48,10 +48,12 @@ test-quick: environment lint ## Lint, types and the tests that take seconds (und
 
 .PHONY: mutants
 mutants: environment ## Put faults into the code and see whether a test notices (hours; MUTANTS=verification for one room)
-	$(BIN)/python tests/mutants/run.py --baseline --file "$(MUTANTS)"
+	@failed=0; \
+	$(BIN)/python tests/mutants/run.py --baseline --file "$(MUTANTS)" || failed=1; \
 	for room in $(or $(MUTANTS),verification training sampling programs peer_review evaluation jobs); do \
-		$(BIN)/python tests/mutants/tool.py $$room; \
-	done
+		$(BIN)/python tests/mutants/tool.py $$room || failed=1; \
+	done; \
+	exit $$failed
 
 .PHONY: lint
 lint: environment ## Check style, format, types and the workflow; change nothing

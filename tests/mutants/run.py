@@ -2,6 +2,7 @@
 
     python tests/mutants/run.py                       all slips of slips.py
     python tests/mutants/run.py --file sampling       those of files whose path holds this text
+    python tests/mutants/run.py --missing             those that no result in `--out` says were noticed
     python tests/mutants/run.py --check               only whether every slip still has its place
 
 The tree is copied once into a temporary folder; the checkout is never changed. Results go to `--out` as JSON lines, and
@@ -128,12 +129,20 @@ def table(results: Sequence[dict[str, Any]]) -> str:
 
 
 def all_results(path: Path) -> list[dict[str, Any]]:
-    """What was found so far, the last result of each slip, by class."""
+    """What was found so far: the last result of each slip that there still is, by class."""
     found = {}
-    for line in path.read_text(encoding="utf-8").splitlines():
+    for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else []:
         result = json.loads(line)
-        found[result["file"], result["old"], result["new"]] = result
-    return sorted(found.values(), key=lambda result: result["class"])
+        found[identity(result)] = result
+    present = {(slip.file, slip.old, slip.new) for slip in SLIPS}
+    return sorted(
+        (result for name, result in found.items() if name in present),
+        key=lambda result: (result["class"], result["file"]),
+    )
+
+
+def identity(result: dict[str, Any]) -> tuple[str, str, str]:
+    return result["file"], result["old"], result["new"]
 
 
 def _code(text: str) -> str:
@@ -148,9 +157,15 @@ def main() -> int:
     parser.add_argument("--out", type=Path, default=Path("work/mutants"), help="folder of the results")
     parser.add_argument("--seconds", type=float, default=SECONDS, help="time that the tests of a slip have")
     parser.add_argument("--floor", type=float, default=FLOOR, help="share that must be noticed")
+    parser.add_argument("--missing", action="store_true", help="only slips that are not known to be noticed")
     parser.add_argument("--baseline", action="store_true", help="first run each set of test files without a slip")
     given = parser.parse_args()
-    chosen = [slip for slip in SLIPS if given.file in slip.file]
+    known = {identity(result) for result in all_results(given.out / "slips.jsonl") if result["noticed"]}
+    chosen = [
+        slip
+        for slip in SLIPS
+        if given.file in slip.file and not (given.missing and (slip.file, slip.old, slip.new) in known)
+    ]
     lost = [f"{slip.kind}: {fault}" for slip in chosen if (fault := fault_of(slip, REPOSITORY))]
     print("\n".join([*lost, f"{len(chosen)} slips, {len(lost)} without their place"]))
     if given.check or lost:
