@@ -6,7 +6,6 @@ from pydantic import ValidationError
 from distillery.config.task import Grader, Task
 from distillery.records import Outcome
 from distillery.registry import REGISTRY
-from distillery.verification import graders as answers
 from distillery.verification.graders import DEFAULT_GRADERS, grade, graders_of
 
 R, W, U, T = Outcome.RIGHT, Outcome.WRONG, Outcome.UNPARSABLE, Outcome.TRUNCATED
