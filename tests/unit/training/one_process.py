@@ -9,13 +9,14 @@ import torch
 sys.path.insert(0, str(Path(__file__).parents[3]))
 from tests.unit.training.by_hand import train
 
-given = json.loads(sys.argv[1])
-train(
-    Path(given["base"]),
-    Path(given["out"]),
-    given["train"],
-    rows=Path(given["rows"]),
-    objective=given["objective"],
-    mentor=Path(given["mentor"]) if given["mentor"] else None,
-)
-torch.distributed.destroy_process_group()
+if __name__ == "__main__":
+    given = json.loads(sys.argv[1])
+    train(
+        Path(given["base"]),
+        Path(given["out"]),
+        given["train"],
+        rows=Path(given["rows"]),
+        objective=given["objective"],
+        mentor=Path(given["mentor"]) if given["mentor"] else None,
+    )
+    torch.distributed.destroy_process_group()
