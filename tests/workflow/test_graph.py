@@ -132,7 +132,7 @@ CHANGES = {
     "a task's title": ("config/tasks/tiny.yaml", "title: Tiny", "title: Tinier", {"tables", "all"}),
     "a learning rate": ("config/setups.yaml", "learning_rate: 0.001", "learning_rate: 0.002", TRAINING),
     "the training code": (
-        "workflow/distillery/training/objectives.py",
+        "workflow/distillery/training/losses.py",
         "IGNORE = -100",
         "IGNORE = -101",
         TRAINING,

@@ -286,7 +286,10 @@ found = set()
 def note(frame, event, argument):
     code = frame.f_code
     if event == "call" and code.co_filename.startswith(library) and code.co_flags & 1:  # functions, not class bodies
-        found.add((code.co_filename, code.co_qualname))
+        while frame is not None and frame.f_code.co_name != "<module>":  # what an import runs is another matter
+            if frame.f_code.co_filename == script and frame.f_code.co_name == "main":
+                found.add((code.co_filename, code.co_qualname))
+            frame = frame.f_back
 
 
 sys.argv = [script, record]
@@ -300,12 +303,12 @@ finally:
 """
 
 
-def test_every_function_that_a_job_runs_is_part_of_its_digest(finished, tmp_path):
+def test_every_function_that_a_stage_calls_is_part_of_its_digest(finished, tmp_path):
     """What runs is watched from outside, so the analysis of the syntax is checked by something else than itself."""
     library = finished.root / "workflow/distillery"
     records = {json.loads(path.read_text())["stage"]: path for path in finished.root.rglob("*provenance.json")}
     (tmp_path / "trace.py").write_text(TRACE)
-    ran = {}
+    ran: dict[str, set[str]] = {}
     for stage, record in sorted(records.items()):
         script = finished.root / "workflow/scripts" / f"{stage}.py"
         command = [sys.executable, tmp_path / "trace.py", library, script, record, tmp_path / "found.json"]
@@ -319,6 +322,7 @@ def test_every_function_that_a_job_runs_is_part_of_its_digest(finished, tmp_path
                 "DISTILLERY_CACHE": "off",
                 "PYTHONPATH": str(library.parent),
                 "CUDA_VISIBLE_DEVICES": "",
+                "HF_HUB_OFFLINE": "1",
             },
         )
         reached = json.loads(record.read_text())["definitions"].keys()
@@ -329,4 +333,4 @@ def test_every_function_that_a_job_runs_is_part_of_its_digest(finished, tmp_path
                 ran.setdefault(stage, set()).add(f"{module}.{name.split('.')[0]}")
         assert ran[stage] <= reached, f"{stage}: {sorted(ran[stage] - reached)}"
     assert {"train", "verify", "questions", "compose", "score", "tables"} <= ran.keys()
-    assert sum(map(len, ran.values())) > 200
+    assert sum(map(len, ran.values())) > 100

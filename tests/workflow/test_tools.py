@@ -31,10 +31,21 @@ def tool(project, *arguments: str, check: bool = True) -> str:
     return done.stdout
 
 
-def row(told: str, stage: str) -> list[str]:
-    """Cells of a stage in the printed plan."""
-    (line,) = [line for line in told.splitlines() if line.startswith("│") and line.split()[1] == stage]
-    return [cell.strip() for cell in line.strip("│").split("│")]
+def row(told: str, stage: str) -> dict[str, str]:
+    """Cells of a stage in the printed plan, by their headings: of its jobs, and of what models will do."""
+    headings = ["restored", "computed", "depends", "job-seconds"], ["samples", "at most", "stored", "tokens", "money"]
+    lines = [line.split()[1:] for line in told.splitlines() if line.split()[:1] == [stage]]
+    return {
+        heading: cell
+        for names, cells in zip(headings, lines, strict=False)
+        for heading, cell in zip(names, cells, strict=True)
+    }
+
+
+def status(told: str, stage: str) -> tuple[str, str, str]:
+    """How many jobs of a stage are restored, computed, and depend on others; `-` is none."""
+    cells = row(told, stage)
+    return cells["restored"], cells["computed"], cells["depends"]
 
 
 def test_a_finished_run_is_up_to_date(finished):
@@ -46,20 +57,21 @@ def test_a_finished_run_is_up_to_date(finished):
 def test_plan_counts_what_the_next_run_draws_trains_and_restores(finished):
     finished.edit("config/samplers/tiny-few-shot.yaml", "samples: 2", "samples: 3")
     told = tool(finished, "plan", "results/verdicts/tiny/train/tiny-few-shot/verdicts.jsonl")
-    _, restored, computed, depends, draw, there, _, seconds, _ = row(told, "sample")
-    assert (restored, computed, depends, draw, there) == ("", "1", "", "6", "12")
-    assert float(seconds.replace(",", "")) > 0
-    assert row(told, "verify")[3] == "1", "what is behind it depends on what comes out"
+    cells = row(told, "sample")
+    assert status(told, "sample") == ("-", "1", "-")
+    assert (cells["samples"], cells["stored"]) == ("6", "12")
+    assert float(cells["job-seconds"].replace(",", "")) > 0
+    assert row(told, "verify")["depends"] == "1", "what is behind it depends on what comes out"
     assert finished.run("results/verdicts/tiny/train/tiny-few-shot/verdicts.jsonl").drawn == 6
 
 
 def test_plan_knows_what_the_cache_will_answer(finished):
     finished.edit("config/recipes/mentor-kd.yaml", "lambda: 0.3", "lambda: 0.4")
-    _, restored, computed, depends, _, _, tokens, _, _ = row(tool(finished, "plan"), "train")
-    assert (restored, computed, depends) == ("", "1", "") and int(tokens.replace(",", "")) > 100
+    told = tool(finished, "plan")
+    assert status(told, "train") == ("-", "1", "-") and int(row(told, "train")["tokens"].replace(",", "")) > 100
     (finished.root / "results/tables/tiny/table.md").unlink()
     finished.edit("config/recipes/mentor-kd.yaml", "lambda: 0.4", "lambda: 0.3")
-    assert row(tool(finished, "plan"), "tables")[1:4] == ["1", "", ""]
+    assert status(tool(finished, "plan"), "tables") == ("1", "-", "-")
 
 
 def drawn(project, record: str) -> int:
@@ -73,8 +85,8 @@ def test_plan_counts_what_a_committee_will_be_asked(finished_mapd):
     rows = "results/rows/tiny/tiny/mapd/tiny-random-half/seed1/rows.jsonl"
     finished_mapd.edit("config/committees/tiny.yaml", "limit: 4", "limit: 5")
     told = tool(finished_mapd, "plan", rows)
-    taught, reviewed = (row(told, stage)[4] for stage in ("ask_teachers", "peer_review"))
-    assert reviewed.startswith("≤") and "at most" in told
+    taught, reviewed = row(told, "ask_teachers")["samples"], row(told, "peer_review")["at most"]
+    assert reviewed.startswith("≤")
     finished_mapd.run(rows)
     assert int(taught) == drawn(finished_mapd, "taught") > 0
     assert int(reviewed.strip("≤")) >= drawn(finished_mapd, "reviewed") > 0
@@ -85,12 +97,14 @@ def test_plan_counts_what_a_committee_will_be_asked(finished_mapd):
 def test_plan_of_another_exam_is_an_upper_bound(finished_mapd):
     finished_mapd.edit("config/samplers/tiny-student-answers.yaml", "max_new_tokens: 12", "max_new_tokens: 11")
     told = tool(finished_mapd, "plan", f"{LESSON}/members/tiny-random/reviews.jsonl")
-    assert row(told, "ask_teachers")[4:6] == ["≤24", ""], (
+    cells = row(told, "ask_teachers")
+    assert (cells["at most"], cells["stored"]) == ("≤24", "-"), (
         "four mistakes at most, three teachers, rationale and feedback"
     )
     # Two of three rationales have one reviewer here, the third has two that are asked in the same words; each is asked
     # for a critique and a score.
-    assert row(told, "peer_review")[3:5] == ["1", "≤24"]
+    cells = row(told, "peer_review")
+    assert (cells["depends"], cells["at most"]) == ("1", "≤24")
 
 
 def test_why_names_the_first_component_that_differs_with_old_and_new_value(finished):
@@ -123,7 +137,7 @@ def test_a_cell_that_does_not_exist_is_refused_with_those_that_do(finished):
 def test_an_accepted_refactoring_is_restored_and_stays_on_record(finished):
     before = finished.records()
     change_function("mentor_kd_loss")(finished)
-    assert "its inputs are made anew" in tool(
+    assert "its inputs are computed again" in tool(
         finished, "accept", MENTOR_KD + "/manifest.json", "--reason", "no effect", check=False
     )
     told = tool(finished, "accept", MENTOR_KD + "/manifest.json", "--upstream", "--reason", "a spare statement")

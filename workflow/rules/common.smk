@@ -10,11 +10,10 @@ from snakemake.exceptions import WorkflowError
 
 LIBRARY = str(Path(workflow.basedir, "workflow").resolve())
 sys.path.insert(0, LIBRARY)
-# Jobs import the library of this very Snakefile, whatever else is installed.
+# Jobs import the library beside this Snakefile, even if another version is installed.
 os.environ.update(PYTHONPATH=os.pathsep.join(filter(None, [LIBRARY, os.environ.get("PYTHONPATH")])))
 
 from distillery.config.base import plain
-from distillery.config.load import load_workspace
 from distillery.errors import UserError
 from distillery.jobs.code_digest import code_digest, library_versions
 from distillery.jobs.locks import hold_for_life
@@ -28,6 +27,7 @@ from distillery.planning.wiring import (
 from distillery.planning.wiring.committee_inputs import for_recipe
 from distillery.planning.wiring.paths import PATHS, fill
 from distillery.programs.run import SANDBOX_VARIABLE
+from distillery.registry import load_workspace
 from distillery.sampling.budget import LIMITS_VARIABLE, PRICES_VARIABLE, RUN_VARIABLE
 
 try:

@@ -30,6 +30,7 @@ rule tables:
     output:
         markdown="<table>/table.md",
         csv="<table>/table.csv",
+        parquet="<table>/table.parquet",
         html=report(
             "<table>/table.html",
             caption="../report/table.rst",

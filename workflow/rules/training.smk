@@ -90,7 +90,6 @@ rule train_student:
         train=ask(training_inputs.training_settings),
         objective=ask(training_inputs.objective_settings),
         form=ask(prediction_inputs.student_form),
-        recipe=lambda wildcards: wildcards.recipe,
         seed=wildcard("seed", int),
     script:
         "../scripts/train.py"

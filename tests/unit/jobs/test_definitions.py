@@ -97,6 +97,10 @@ SAME = {
         package("class A:\n    x = 1\nclass f:\n    a: A\n"),
         package("class A:\n    x = 1\nclass f:\n    a: 'A'\n"),
     ),
+    "another class that has the name of its base class": (
+        package(F, b="class B:\n    n = 1\n"),
+        package("from distillery.b import B\n" + F + "class B(B):\n    m = 1\nH = B()\n", b="class B:\n    n = 1\n"),
+    ),
     "what runs only as a program": (package(F), package(F + "if __name__ == '__main__':\n    f(1)\n")),
     "the description of a setting": (
         package("from pydantic import Field\nclass f:\n    x: int = Field(1, description='old')\n"),

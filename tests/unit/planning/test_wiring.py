@@ -13,7 +13,6 @@ from types import SimpleNamespace
 import pytest
 import yaml
 
-from distillery.config.load import load_workspace
 from distillery.errors import UserError
 from distillery.planning.wiring import (
     committee_inputs,
@@ -23,6 +22,7 @@ from distillery.planning.wiring import (
     training_inputs,
 )
 from distillery.planning.wiring.paths import PATHS, fill
+from distillery.registry import load_workspace
 
 REPOSITORY = Path(__file__).parents[3]
 STUDENT = "smollm2-135m-half"
@@ -129,7 +129,7 @@ WIRED = {
         PROGRAMS | {"repair": PROGRAMS["program"]}, answers=trained("pad"), prompt="student-program", scored="refined"
     ),
     "pad-with-verification": Wired(answers=trained("pad-without-refinement"), prompt="student-program"),
-    # MAPD: pairs about the mistakes of a trained student, which goes on learning.
+    # MAPD: pairs about the mistakes of a trained student, which is trained further.
     "mapd": Wired(base=trained("fine-tune-cot-diverse"), answers=trained("mapd"), prompt="student-as-written"),
 }
 
@@ -204,7 +204,7 @@ def committee_job(committee: str, student: str, **others: str) -> SimpleNamespac
     return SimpleNamespace(task="arithmetic", committee=committee, student=student, **others)
 
 
-def test_pairs_are_about_the_mistakes_of_the_student_that_goes_on_learning(workspace):
+def test_pairs_are_about_the_mistakes_of_the_student_that_is_trained_further(workspace):
     where = committee_inputs.committee_wildcards(workspace, job("mapd"))
     assert where == committee_job("miniature", AFTER)
     assert committee_inputs.mistakes(workspace, where) == f"{FOLDER}/mistakes.jsonl"
@@ -231,7 +231,7 @@ def test_each_model_of_a_committee_is_asked_for_its_own_members_only(workspace):
         return committee_job("other-committee", STUDENT, member=model)
 
     teachers = committee_inputs.teachers_of_member(workspace, members("smollm2-135m"))
-    assert {name: asked["rationale"]["prompt"]["prompt"] for name, asked in teachers.items()} == {
+    assert {name: settings["rationale"]["prompt"]["prompt"] for name, settings in teachers.items()} == {
         "fixed": "few-shot-cot-first",
         "similar": "few-shot-cot",
     }

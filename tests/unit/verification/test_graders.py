@@ -7,6 +7,7 @@ from pydantic import ValidationError
 
 from distillery.config.task import Grader, Task
 from distillery.records import Outcome
+from distillery.registry import REGISTRY
 from distillery.verification import graders as answers
 from distillery.verification.graders import DEFAULT_GRADERS, grade, graders_of
 
@@ -122,7 +123,7 @@ def test_numbers_beyond_floating_point_are_wrong_and_no_crash():
 
 def test_a_grader_that_compares_letters_as_numbers_is_refused():
     with pytest.raises(ValidationError, match="compare: number goes with candidates: number"):
-        Grader(candidates="choice", compare="number")
+        Grader.model_validate({"candidates": "choice", "compare": "number"}, context=REGISTRY)
 
 
 def test_a_task_file_replaces_and_adds_graders():

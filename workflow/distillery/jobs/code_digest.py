@@ -53,8 +53,8 @@ LIBRARIES: dict[str, tuple[str, ...]] = {
     "questions": ("jinja2",),
     "base_model": ("transformers",),
     "train": ("torch", "transformers", "trl", "peft"),
-    "tables": ("pandas", "altair"),
-    "output_space": ("altair",),
+    "tables": ("pandas", "pyarrow", "altair"),
+    "output_space": ("pandas", "altair"),
 }
 """Libraries whose version shapes a stage's output. Sampling has none: completions are keyed by what was requested."""
 
@@ -94,6 +94,8 @@ def _library(root: Path, scripts: Path) -> "Library":
     return Library.read(root, scripts)
 
 
+HOOK_OF = {"call": "constructor", "base": "subclass"}
+"""What a class defines that runs on each occasion."""
 WHOLE = "*"
 Node = tuple[str, str]
 """Module and name of a part; `*` is all of the module."""
@@ -252,25 +254,22 @@ class Library:
         A class from outside of the library, as pydantic's, keeps its instances and subclasses to itself.
         """
         occasion, name = condition.split(" ")
-        for found in self.resolve(module, ("name", *name.split("."))):
-            if isinstance(found, str):
-                if occasion == "call" and not _is_neutral_text(found):
-                    return False
+        found = self.resolve(module, ("name", *name.split(".")))
+        if occasion == "call" and not all(isinstance(each, tuple) or _is_neutral_text(each) for each in found):
+            return False
+        todo = [each for each in found if isinstance(each, tuple)]
+        seen: set[Node] = set()
+        while todo:
+            node = todo.pop()
+            if node in seen:
                 continue
-            owner, part = found[0], None if found[1] == WHOLE else self.modules[found[0]].parts[found[1]]
-            if (
-                part is None
-                or part.bases is None
-                or {"call": "constructor", "base": "subclass"}[occasion] in part.hooks
-            ):
+            seen.add(node)
+            part = self.modules[node[0]].parts.get(node[1])  # none for all of a module
+            if part is None or part.bases is None or HOOK_OF[occasion] in part.hooks:
                 return False
-            if not all(self._inherits(owner, base, occasion) for base in part.bases if base):
-                return False
+            bases = [each for base in part.bases if base for each in self.resolve(node[0], ("name", *base.split(".")))]
+            todo += [each for each in bases if isinstance(each, tuple)]
         return True
-
-    def _inherits(self, module: str, base: str, occasion: str) -> bool:
-        outside = all(isinstance(found, str) for found in self.resolve(module, ("name", *base.split("."))))
-        return outside or self._holds(module, f"{occasion} {base}")
 
     def _reached(self, root: Node) -> tuple[list[Node], list[str]]:
         """All parts that are reached from one, and all modules that are imported on the way."""

@@ -85,7 +85,7 @@ def analyse(source: bytes, module: str, *, package: bool = False) -> Module:
     Raises:
         SyntaxError: The file is not Python.
     """
-    return _File(ast.parse(source), module if package else module.rpartition(".")[0]).result()
+    return _File(ast.parse(source, filename=module), module if package else module.rpartition(".")[0]).result()
 
 
 class _File:

@@ -22,7 +22,7 @@ from distillery.sampling.backends.base import Backend, Generated, PendingRequest
 from distillery.sampling.budget import Budget, price_of
 from distillery.sampling.requests import Request, Series, seed_of
 from distillery.sampling.store import CompletionStore, Stored
-from distillery.tasks.prompts import Renderer
+from distillery.tasks.prompts import Renderer, answer_request
 
 logger = logging.getLogger(__name__)
 
@@ -187,7 +187,7 @@ def sample(
     if prompt.answer_cue is not None:
         greedy = {**spec["decoding"], "temperature": 0.0, "max_new_tokens": spec["decoding"]["answer_tokens"]}
         cued = [
-            Request(request.prompt + rationale.text + prompt.answer_cue, 0, request.special_tokens)
+            Request(answer_request(prompt, request.prompt, rationale.text), 0, request.special_tokens)
             for request, rationale in zip(requests, first, strict=True)
         ]
         answers = model_sampler.complete(cued, greedy, prompt.stop, f"answers of {sampler}")

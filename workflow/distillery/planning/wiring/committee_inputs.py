@@ -1,4 +1,4 @@
-"""Teachers and reviewers of a student's mistakes: what each model of a committee is asked, and which files it needs.
+"""Teachers and reviewers of a student's mistakes: the prompts, decoding and files of each model of a committee.
 
 Wildcards are those of a committee's files (task, committee, student) in the first part. In the second part they are
 those of a recipe with pairs (task, setup, recipe, model, seed). `for_recipe` goes from the second to the first.

@@ -11,7 +11,7 @@ from distillery.errors import UserError
 from distillery.planning.wiring.committee_inputs import committee_note
 from distillery.planning.wiring.paths import fill
 
-TABLE_FILES = ("table.md", "table.csv", "table.html", "figure.svg", "figure.png")
+TABLE_FILES = ("table.md", "table.csv", "table.parquet", "table.html", "figure.svg", "figure.png")
 
 
 def table_files(experiments: Iterable[str]) -> list[str]:

@@ -27,11 +27,12 @@ def sampled_sources(workspace: Workspace, wildcards: Any) -> dict[str, SampledSo
     recipe = recipe_of(workspace, wildcards)
     found = {}
     for name, rows in sorted((recipe.rows or {}).items()):
-        if rows.source in ("teacher", "programs"):
+        taken_from = workspace.registry.row_sources[rows.source].sampler
+        if taken_from in ("teacher", "program_teacher"):
             sampler = workspace.teacher(rows.source, wildcards.setup)
             whose = fill("<sampled_teacher>", wildcards, split="train", sampler=sampler)
             found[name] = SampledSource(whose, sampler)
-        elif rows.source == "mentor":
+        elif taken_from == "mentor":
             assert recipe.mentor is not None and recipe.mentor.sampler is not None
             sampler = recipe.mentor.sampler
             mentor = mentor_of(workspace, wildcards)
@@ -75,7 +76,7 @@ def mentor_of(workspace: Workspace, wildcards: Any) -> SimpleNamespace:
 
 def takes_soft_labels(recipe: Recipe) -> bool:
     """Whether training compares the student's distributions with those of the mentor."""
-    return recipe.objective is not None and recipe.objective.loss == "mentor-kd"
+    return "mentor" in recipe.objective.needs
 
 
 def soft_label_manifest(workspace: Workspace, wildcards: Any) -> str | list[str]:
