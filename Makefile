@@ -13,7 +13,10 @@ SNAKEMAKE_OPTIONS ?=
 # Without a GPU two models share the cores: one loads while the other computes, and two half machines do more than a whole.
 NO_GPU := $(if $(wildcard /dev/nvidia[0-9]*),,--resources gpu=2 --max-threads $$(( ($$(nproc) + 1) / 2 )))
 BIN := .venv/bin
-PYTHON_FILES := workflow tests envs docs
+# Tests run on all cores, up to eight. Each worker starts with a part of its own, so that neighbours share their fixtures.
+WORKERS ?= auto
+PARALLEL := -n $(WORKERS) --maxprocesses 8 --dist worksteal
+PYTHON_FILES := workflow tests envs .ci docs
 
 # Programs of the environment come first, also in the shell commands of the rules.
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
@@ -23,7 +26,7 @@ export PYTHONUNBUFFERED := 1
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' Makefile
 	@echo
-	@echo "  Settings: CORES=4  SNAKEMAKE_OPTIONS='--configfile config/small.yaml'  PYTHON=python3.12 (for a new .venv)"
+	@echo "  Settings: CORES=4  WORKERS=2  SNAKEMAKE_OPTIONS='--configfile config/small.yaml'  PYTHON=python3.12 (for a new .venv)"
 
 .PHONY: demo
 demo: environment ## Run the default workflow and show its table (no GPU, no account)
@@ -35,16 +38,16 @@ demo: environment ## Run the default workflow and show its table (no GPU, no acc
 
 .PHONY: test
 test: environment ## Run all tests but those that kill jobs for minutes
-	$(BIN)/pytest -m "not kill" $(PYTEST_OPTIONS)
+	$(BIN)/pytest -m "not kill" $(PARALLEL) $(PYTEST_OPTIONS)
 
 .PHONY: test-nightly
 test-nightly: environment ## Kill jobs at random moments (twelve minutes), and fuzz gate and parser with 10,000 cases
-	$(BIN)/pytest tests/workflow/test_kill.py $(PYTEST_OPTIONS)
+	DISTILLERY_BACKEND=auto $(BIN)/pytest tests/workflow/test_kill.py $(PYTEST_OPTIONS)
 	HYPOTHESIS_PROFILE=nightly $(BIN)/pytest tests/unit/programs/test_gate.py tests/unit/programs/test_execution.py $(PYTEST_OPTIONS)
 
 .PHONY: test-quick
-test-quick: environment lint ## Lint, types and the tests that take seconds (under three minutes)
-	$(BIN)/pytest tests/unit -m "not slow and not e2e and not vllm and not golden" $(PYTEST_OPTIONS)
+test-quick: environment lint ## Lint, types and the tests that take seconds (under two minutes)
+	$(BIN)/pytest tests/unit workflow/distillery -m "not slow and not e2e and not vllm and not golden" $(PARALLEL) $(PYTEST_OPTIONS)
 
 .PHONY: mutants
 mutants: environment ## Put faults into the code and see whether a test notices (hours; MUTANTS=verification for one room)

@@ -1,129 +1,21 @@
-"""A project for each test: the repository's workflow and config, with a tiny experiment on random weights."""
+"""A project for each test: the repository's workflow and config, with a tiny experiment added.
 
-import os
-import re
+Finished runs are made once for all tests, also of several workers; copies are for those that change something.
+"""
+
+import json
 import shutil
-import subprocess
-import sys
-from collections import Counter
-from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-import yaml
 
-REPOSITORY = Path(__file__).parents[2]
-TINY = Path(__file__).parent / "tiny"
-DRAWN = r"distillery\.sampling\.sampler: .* from the store, (\d+) generated"
-
-
-@dataclass(frozen=True)
-class Ran:
-    """What one run did: jobs by stage that were computed and that were restored, and samples that a model drew."""
-
-    computed: dict[str, int]
-    restored: dict[str, int]
-    drawn: int
-    output: str
-
-
-@dataclass
-class Project:
-    """A copy of the workflow in a folder, and ways to run it."""
-
-    root: Path
-
-    def snakemake(self, *arguments: str, check: bool = True, **environment: str) -> subprocess.CompletedProcess:
-        """Run snakemake here; its output is in `.stdout`."""
-        command = [sys.executable, "-m", "snakemake", *arguments]
-        done = subprocess.run(
-            command,
-            cwd=self.root,
-            env={**os.environ, "CUDA_VISIBLE_DEVICES": "", "HF_HUB_OFFLINE": "1", **environment},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            timeout=900,
-        )
-        if check and done.returncode != 0:
-            raise AssertionError(f"snakemake {' '.join(arguments)} failed:\n{done.stdout[-8000:]}")
-        return done
-
-    def run(self, *targets: str, **environment: str) -> Ran:
-        """Run the workflow here and tell what was really computed."""
-        output = self.snakemake("--cores", "2", *targets, **environment).stdout
-        told = re.findall(r"distillery\.jobs\.runner: ([a-z_]+) (computed|restored)", output)
-        return Ran(
-            computed=dict(sorted(Counter(stage for stage, how in told if how == "computed").items())),
-            restored=dict(sorted(Counter(stage for stage, how in told if how == "restored").items())),
-            drawn=sum(map(int, re.findall(DRAWN, output))),
-            output=output,
-        )
-
-    def planned(self, *targets: str) -> dict[str, int]:
-        """Rule -> number of jobs that a dry run plans; empty when there is nothing to be done."""
-        told = self.snakemake("-n", "--quiet", "rules", "--cores", "2", *targets).stdout
-        table = re.findall(r"^([a-z_]+) +(\d+)$", told, flags=re.MULTILINE)
-        if not table and "Nothing to be done" not in told:
-            raise AssertionError(f"neither a plan nor nothing to be done:\n{told}")
-        return {rule: int(count) for rule, count in table if rule not in {"total", "job"}}
-
-    def edit(self, file: str, old: str, new: str) -> None:
-        """Replace a text that must be there."""
-        path = self.root / file
-        text = path.read_text(encoding="utf-8")
-        assert old in text, f"{file} does not hold {old!r}"
-        path.write_text(text.replace(old, new), encoding="utf-8")
-
-    def append(self, file: str, text: str) -> None:
-        """Write a text behind what is in a file."""
-        with open(self.root / file, "a", encoding="utf-8") as out:
-            out.write(text)
-
-    def change_yaml(self, file: str, change: Callable[[dict], object]) -> None:
-        """Apply `change` to the content of a YAML file."""
-        path = self.root / file
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-        change(content)
-        path.write_text(yaml.safe_dump(content, sort_keys=False), encoding="utf-8")
-
-    def moved(self, root: Path) -> "Project":
-        """The same project at another place."""
-        self.root.rename(root)
-        return Project(root)
-
-    def records(self) -> dict[str, bytes]:
-        """Every record file under results/, by path: what must be equal between two runs. Tables print seconds too."""
-        return {
-            str(path.relative_to(self.root)): path.read_bytes()
-            for path in sorted((self.root / "results").rglob("*"))
-            if path.suffix == ".jsonl" or path.name == "scores.json"
-        }
+from .projects import Flow, Project, made_once, make_project, run_flow, run_tiny, run_tiny_mapd
 
 
 @pytest.fixture(scope="session", name="make_project")
 def make_project_fixture():
     """The function below, for modules that make projects of their own."""
     return make_project
-
-
-def make_project(root: Path) -> Project:
-    """Copy the workflow into `root`, with the tiny experiment as its only table."""
-    root.mkdir(parents=True, exist_ok=True)
-    shutil.copy(REPOSITORY / "Snakefile", root)
-    ignored = shutil.ignore_patterns("__pycache__", ".snakemake")
-    for folder in ("workflow", "config", "profiles", "envs"):
-        shutil.copytree(REPOSITORY / folder, root / folder, ignore=ignored)
-    for path in sorted(TINY.rglob("*.yaml")):
-        target = root / "config" / path.relative_to(TINY)
-        if target.name in {"models.yaml", "setups.yaml"}:
-            merged = yaml.safe_load(target.read_text()) | yaml.safe_load(path.read_text())
-            target.write_text(yaml.safe_dump(merged, sort_keys=False))
-        else:
-            shutil.copy(path, target)
-    (root / "config" / "config.yaml").write_text("experiments: [tiny]\n")
-    return Project(root)
 
 
 @pytest.fixture
@@ -135,18 +27,13 @@ def project(tmp_path: Path) -> Project:
 @pytest.fixture(scope="session")
 def finished_template(tmp_path_factory: pytest.TempPathFactory) -> Project:
     """One finished run of the tiny experiment, by the real rules; copy it, do not change it."""
-    made = make_project(tmp_path_factory.mktemp("finished") / "project")
-    made.snakemake("--cores", "2")
-    return made
+    return Project(made_once(tmp_path_factory, "finished", run_tiny))
 
 
 @pytest.fixture(scope="session")
 def finished_mapd_template(tmp_path_factory: pytest.TempPathFactory) -> Project:
     """One finished run of the tiny MAPD experiment; copy it, do not change it."""
-    made = make_project(tmp_path_factory.mktemp("mapd") / "project")
-    (made.root / "config" / "config.yaml").write_text("experiments: [tiny_mapd]\n")
-    made.snakemake("--cores", "2")
-    return made
+    return Project(made_once(tmp_path_factory, "finished_mapd", run_tiny_mapd))
 
 
 @pytest.fixture
@@ -163,3 +50,11 @@ def finished(finished_template: Project, tmp_path: Path) -> Project:
     root = tmp_path / "project"
     shutil.copytree(finished_template.root, root, symlinks=True)
     return Project(root)
+
+
+@pytest.fixture(scope="session")
+def flow(tmp_path_factory: pytest.TempPathFactory) -> Flow:
+    """One finished run of the scripted project. Only read it."""
+    root = made_once(tmp_path_factory, "flow", run_flow)
+    requests, unknown = json.loads((root / "endpoint.json").read_text())
+    return Flow(root, requests, unknown, **json.loads((root / "planned.json").read_text()))

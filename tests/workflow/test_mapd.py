@@ -58,7 +58,9 @@ def test_counts_add_up_from_exam_to_pairs(finished_mapd_template):
 
 
 def test_every_score_is_one_of_five_with_probabilities_and_nobody_reviews_itself(finished_mapd_template):
-    for path in (finished_mapd_template.root / LESSON).rglob("reviews.jsonl"):
+    found = sorted((finished_mapd_template.root / LESSON).rglob("reviews.jsonl"))
+    assert len(found) == 2, "one for each model that reviews"
+    for path in found:
         for line in path.read_text().splitlines():
             review = json.loads(line)
             assert review["score"] in {1, 2, 3, 4, 5} and 1 <= review["expected"] <= 5

@@ -5,8 +5,11 @@ of the requests that the workflow makes: it draws none of them. Everything else 
 """
 
 import json
+import shutil
 
 import pytest
+
+from .projects import Project, made_once, make_project
 
 pytestmark = pytest.mark.e2e
 
@@ -21,8 +24,15 @@ FIRST = {  # qid's place -> the first of its two programs
 
 
 @pytest.fixture(scope="module")
-def programs(tmp_path_factory, request):
+def programs(tmp_path_factory):
     """A finished run of `tiny_programs`, whose student is causal, and `tiny_t5_programs`, an encoder-decoder's."""
+    return Project(made_once(tmp_path_factory, "programs", run_programs))
+
+
+def run_programs(root):
+    import yaml
+
+    from distillery.config.prompt import Prompt
     from distillery.files import read_json_lines
     from distillery.models.manifest import read_manifest
     from distillery.records import Question, read_records
@@ -30,13 +40,8 @@ def programs(tmp_path_factory, request):
     from distillery.sampling.sampler import requests_for
     from distillery.sampling.store import CompletionStore, Stored
 
-    make_project = request.getfixturevalue("make_project")
-    project = make_project(tmp_path_factory.mktemp("programs") / "project")
-    (project.root / "config" / "config.yaml").write_text("experiments: [tiny_programs, tiny_t5_programs]\n")
+    project = make_project(root, experiments="[tiny_programs, tiny_t5_programs]")
     project.run("results/questions/tiny/train.jsonl", "results/base_models/tiny-random/manifest.json")
-    import yaml
-
-    from distillery.config.prompt import Prompt
 
     questions = list(read_records(project.root / "results/questions/tiny/train.jsonl", Question))
     exemplars = read_json_lines(project.root / "results/questions/tiny/exemplars.jsonl")
@@ -53,8 +58,7 @@ def programs(tmp_path_factory, request):
             if index == 0:
                 text = FIRST.get(places[question.qid], text)
             writer.add(asked.prompt, Stored(asked.key(series), index, text, "stop", 9, 9))
-    project.ran = project.run()
-    return project
+    (root / "output.txt").write_text(project.run().output)
 
 
 def read(project, path: str) -> list[dict]:
@@ -72,7 +76,8 @@ def test_every_program_has_the_verdict_that_its_run_deserves(programs):
 
 
 def test_the_teacher_was_not_asked_again(programs):
-    assert "12 asked, 12 in the store, 0 to draw" in programs.ran.output
+    output = (programs.root / "output.txt").read_text()
+    assert "12 requested, 12 in the store, 0 to generate" in output
 
 
 def test_rows_teach_programs_and_their_repair_and_every_repair_shows_a_real_error(programs):
@@ -102,7 +107,8 @@ def test_failed_programs_go_back_for_two_rounds_and_accuracy_is_told_for_each(pr
     assert "0.0 → 0.0 → 0.0" in (programs.root / "results/tables/tiny_programs/table.md").read_text()
 
 
-def test_the_study_of_the_output_space_tells_loss_spread_and_errors_of_each_round(programs):
+def test_the_study_of_the_output_space_tells_loss_spread_and_errors_of_each_round(programs, tmp_path):
+    programs = Project(shutil.copytree(programs.root, tmp_path / "project", symlinks=True))
     ran = programs.run("results/output_space/tiny_programs/study.md")
     assert ran.computed == {"output_space": 1}
     page = (programs.root / "results/output_space/tiny_programs/study.md").read_text()

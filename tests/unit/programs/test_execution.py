@@ -1,6 +1,5 @@
 """Records of runs: only what fits the schema gets through, and every way to end has its outcome."""
 
-import doctest
 import json
 import os
 import signal
@@ -9,7 +8,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from distillery.programs import execution as module
 from distillery.programs.execution import ACCEPTED, MAX_RECORD, Execution, RunOutcome, execution_of, parse_record
 
 FUZZ = settings(max_examples=10_000 if os.environ.get("HYPOTHESIS_PROFILE") == "nightly" else 500, deadline=None)
@@ -143,7 +141,3 @@ def test_any_bytes_give_an_execution_that_can_be_written(data):
     for text in (run.value, run.message, run.last_stdout, run.traceback_line, run.label):
         (text or "").encode()
     assert len(run.value or "") <= 200 and len(run.message) <= 500
-
-
-def test_examples_in_the_documentation_hold():
-    assert doctest.testmod(module).failed == 0
