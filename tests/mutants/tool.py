@@ -20,6 +20,7 @@ REPOSITORY = Path(__file__).parents[2]
 COPIED = ("workflow", "tests", "config", "envs", "profiles", "Snakefile")
 TESTS = {
     # room -> its tests, where they are not the folder of its name alone
+    "verification": ["tests/unit/verification", "tests/unit/programs/test_stages.py", "tests/unit/tasks"],
     "sampling": ["tests/unit/sampling", "tests/unit/peer_review/test_settings_review.py"],
     "programs": ["tests/unit/programs", "tests/unit/training/test_settings_rows.py"],
     "tasks": ["tests/unit/tasks", "tests/unit/sampling/test_sampler.py"],
