@@ -51,12 +51,15 @@ def test_stages_reach_only_rooms_that_decide_their_output():
 
 def test_stages_reach_what_decides_their_output():
     """By reading the scripts; through imports inside functions, registries and modules as values."""
-    assert {"train.main", "distillery.training.objectives.mentor_kd.mentor_kd_loss", "distillery.config.recipe.Train"} <= reached(
-        "train"
-    )
-    assert {"distillery.verification.graders.number.standalone_numbers", "distillery.verification.judge.judge"} <= reached(
-        "verify"
-    )
+    assert {
+        "train.main",
+        "distillery.training.objectives.mentor_kd.mentor_kd_loss",
+        "distillery.config.recipe.Train",
+    } <= reached("train")
+    assert {
+        "distillery.verification.graders.number.standalone_numbers",
+        "distillery.verification.judge.judge",
+    } <= reached("verify")
     assert "distillery.sampling.backends.vllm.VllmBackend" in reached("sample")
     assert "distillery.tasks.generators.arithmetic.generate" in reached("questions")
     assert "distillery.programs.worker (as a program)" in reached("verify")

@@ -14,6 +14,7 @@ Parsed(score=None, raw='83', path='last number of the reply', reason='83 is outs
 'no score is stated'
 """
 
+import logging
 import math
 import re
 from collections.abc import Mapping
@@ -22,6 +23,8 @@ from typing import Literal, NamedTuple
 from distillery.peer_review.assignments import Assignment
 from distillery.peer_review.records import HIGHEST, LOWEST, Review, is_null
 from distillery.records import Completion
+
+LOG = logging.getLogger(__name__)
 
 Protocol = Literal["paper", "robust"]
 
@@ -36,13 +39,17 @@ class Parsed(NamedTuple):
 
 
 def parse_score(reply: str | None, protocol: Protocol) -> Parsed:
-    """Read the score of a reviewer's reply.
+    """Read the score of a reviewer's reply. No reply raises: it is stored, and would end the job on every run.
 
     Source: MAPD, public code (`check_score` of collect_teacher_res.py) for `paper`; `robust` is ours.
     """
     if reply is None or not reply.strip():
         return Parsed(None, None, "empty reply", "the reviewer wrote nothing")
-    return _paper(reply) if protocol == "paper" else _robust(reply)
+    try:
+        return _paper(reply) if protocol == "paper" else _robust(reply)
+    except Exception:
+        LOG.warning("a reviewer's reply of %d characters cannot be read", len(reply), exc_info=True)
+        return Parsed(None, None, "unreadable", "reading the reply raised, which is a fault of this program")
 
 
 def review_of(assignment: Assignment, reply: Completion, protocol: Protocol, expected: float | None = None) -> Review:

@@ -12,6 +12,7 @@ A program that does not parse is a program: running it says `syntax`, which a mo
 """
 
 import ast
+import logging
 import re
 import textwrap
 from dataclasses import dataclass
@@ -19,7 +20,10 @@ from typing import Literal
 
 from distillery.programs.syntax import Unparsable, parse, unparse
 
-Problem = Literal["refused", "no_program", "two_solutions", "too_long"]
+Problem = Literal["refused", "no_program", "two_solutions", "too_long", "unreadable"]
+"""Why there is no program. `unreadable`: looking for it raised, which is a fault of ours; it is logged."""
+
+LOG = logging.getLogger(__name__)
 
 MAX_TEXT = 65_536
 """Longest completion that is searched, in characters; the longest real ones have 4,000."""
@@ -47,10 +51,20 @@ def extract(text: str) -> Extracted:
     are `two_solutions`, whichever comes last: in the released teacher data the last one answered another question and
     passed the filter by accident.
 
+    No text raises: it is in the store, and would end the job again on every run.
+
     Source: PaD specification, sections 1.2 and 1.3; the released code takes the whole text.
     """
     if len(text) > MAX_TEXT:
         return Extracted(None, "too_long")
+    try:
+        return _extract(text)
+    except Exception:
+        LOG.warning("a completion of %d characters cannot be searched for a program", len(text), exc_info=True)
+        return Extracted(None, "unreadable")
+
+
+def _extract(text: str) -> Extracted:
     text = text.replace("\r\n", "\n").replace("\r", "\n").replace("\ufeff", "")
     found: dict[str, str] = {}
     for block in _blocks(text):

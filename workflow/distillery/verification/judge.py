@@ -4,21 +4,31 @@ Texts are read by the task's graders (`distillery.verification.graders`). Progra
 and what they return is compared here, outside of it. The two graders of a program have the names of a text's, so that
 both fit in one table: `paper` rounds to a whole number as the released code does, `robust` compares value and type.
 
+No text of a model may end the job, as it is in the store and would end it again on every run. Whatever reading a text
+raises that nobody foresaw becomes the outcome `unparsable` with the reason `UNFORESEEN`, and is counted and logged.
+
 Source: Fine-tune-CoT, released evaluator; PaD specification, sections 1.3 and 1.4.
 """
 
-from collections.abc import Mapping, Sequence
+import logging
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict
 
 from distillery.config.task import Grader
+from distillery.errors import UserError
 from distillery.records import Completion, Outcome
-from distillery.verification.graders import Graded, grade
+from distillery.verification.graders import Graded, gold_answer, grade
+
+LOG = logging.getLogger(__name__)
 
 PROGRAM_GRADERS = {"paper": "paper", "robust": "strict"}
 """Name in tables -> rule of `distillery.programs.matching`."""
+
+UNFORESEEN = "unreadable"
+"""How the reason of a text begins that could not be read because of a fault of ours."""
 
 
 class Reading(BaseModel):
@@ -54,19 +64,21 @@ def judge(
 
     Raises:
         UserError: No sandbox works here, or the sandbox itself failed: that is our fault, not the program's.
+        ValueError: A gold answer is no answer under a grader: a fault of the data, which `check_task` names.
     """
     if reading.form == "program":
         return _programs(completions, gold, reading.answer)
+    for completion in completions:
+        for grader in graders.values():
+            gold_answer(gold[completion.qid], grader)
     return Judged(
         [
             {
-                name: grade(
-                    completion.text,
-                    completion.answer_text,
-                    completion.finish_reason,
-                    gold[completion.qid],
-                    grader,
-                    reading.delimiter,
+                name: _read(
+                    completion,
+                    grade,
+                    *(completion.text, completion.answer_text, completion.finish_reason, gold[completion.qid]),
+                    *(grader, reading.delimiter),
                 )
                 for name, grader in graders.items()
             }
@@ -75,9 +87,19 @@ def judge(
     )
 
 
+def _read(completion: Completion, judgement: Callable[..., Graded], *given: Any) -> Graded:
+    """The judgement on what is given, or `unparsable` where making it raised."""
+    try:
+        return judgement(*given)
+    except UserError:  # the data's fault, which the user can mend
+        raise
+    except Exception as fault:
+        LOG.warning("completion %s counts as unparsable: a fault of ours", completion.completion_id, exc_info=True)
+        return Graded(Outcome.UNPARSABLE, None, f"{UNFORESEEN}: {type(fault).__name__}")
+
+
 def _programs(completions: Sequence[Completion], gold: Mapping[str, str], answer: str) -> Judged:
     from distillery.programs.extract import extract
-    from distillery.programs.matching import judge as match
     from distillery.programs.run import run_programs
 
     found = [extract(completion.text) for completion in completions]
@@ -97,15 +119,17 @@ def _programs(completions: Sequence[Completion], gold: Mapping[str, str], answer
             verdicts.append({name: Graded(outcome, None, str(extracted.problem)) for name in PROGRAM_GRADERS})
             continue
         run = next(remaining)
-        right = match(run, gold[completion.qid], answer)
-        cut = completion.finish_reason == "length"
-        verdicts.append({name: _graded(run, right[rule], cut) for name, rule in PROGRAM_GRADERS.items()})
+        given = (run, gold[completion.qid], answer, completion.finish_reason == "length")
+        verdicts.append({name: _read(completion, _graded, rule, *given) for name, rule in PROGRAM_GRADERS.items()})
     return Judged(verdicts, work)
 
 
-def _graded(run: Any, right: bool, cut: bool) -> Graded:
-    """The judgement on a program that was run."""
+def _graded(rule: str, run: Any, gold: str, answer: str, cut: bool) -> Graded:
+    """The judgement on a program that was run, by a rule of `distillery.programs.matching`."""
     from distillery.programs.execution import RunOutcome
+    from distillery.programs.matching import judge as match
+
+    right = match(run, gold, answer)[rule]
 
     reason = run.traceback_line or run.label
     if run.outcome == RunOutcome.SYNTAX:

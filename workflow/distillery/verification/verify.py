@@ -7,7 +7,7 @@ from typing import Any
 from distillery.config.task import Grader
 from distillery.errors import UserError
 from distillery.records import Completion, Outcome, Question, Verdict
-from distillery.verification.judge import Reading, judge
+from distillery.verification.judge import UNFORESEEN, Reading, judge
 
 
 def verify(
@@ -56,6 +56,7 @@ def yield_of(verdicts: Sequence[Verdict]) -> dict[str, Any]:
 
     Per-rationale and per-question accuracy are two numbers that are often confused: the share of right completions, and
     the share of questions with at least one. `questions_covered` gives the latter for the first 1, 2, ... completions.
+    `unreadable` stands there only if a fault of ours kept texts from being read; they count as unparsable.
     """
     outcomes = Counter(verdict.outcome for verdict in verdicts)
     rights: dict[str, list[int]] = defaultdict(list)
@@ -66,9 +67,11 @@ def yield_of(verdicts: Sequence[Verdict]) -> dict[str, Any]:
         sum(any(index < degree for index in right) for right in rights.values()) for degree in range(1, samples + 1)
     ]
     total = len(verdicts)
+    unreadable = sum(verdict.reason.startswith(UNFORESEEN) for verdict in verdicts)
     return {
         "asked": total,
         "outcomes": {outcome.value: outcomes[outcome] for outcome in Outcome},
+        **({"unreadable": unreadable} if unreadable else {}),
         "questions": len(rights),
         "questions_covered": covered,
         "right_per_question": dict(sorted(Counter(str(len(right)) for right in rights.values()).items())),

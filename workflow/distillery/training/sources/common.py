@@ -99,7 +99,7 @@ def _kept(
 
 
 def reasoning(prompted: Renderer, text: str) -> str:
-    """What a completion reasons: the rationale before its answer, or its program; empty where there is ncompletion."""
+    """What a completion reasons: the rationale before its answer, or its program; empty where there is none."""
     if prompted.prompt.form == "text":
         return prompted.rationale(text)
     from distillery.programs.extract import extract
