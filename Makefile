@@ -57,6 +57,7 @@ lint: environment ## Check style, format, types and the workflow; change nothing
 	$(BIN)/snakemake --lint
 	$(BIN)/mypy
 	PYTHONPATH=workflow $(BIN)/lint-imports --no-cache
+	$(BIN)/deptry .
 
 .PHONY: format
 format: environment ## Format Python and Snakemake files in place
@@ -66,7 +67,7 @@ format: environment ## Format Python and Snakemake files in place
 
 .PHONY: schemas
 schemas: environment ## Write workflow/schemas from the settings models
-	$(BIN)/python -m distillery.config.schemas
+	$(BIN)/python -m distillery.cli schemas
 
 .PHONY: documents
 documents: environment ## Write the tables of README.md from docs/measured

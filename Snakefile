@@ -10,25 +10,11 @@ configfile: "config/config.yaml"
 report: "workflow/report/workflow.rst"
 
 
-include: "workflow/rules/common.smk"  # the settings and input functions: stays first
-include: "workflow/rules/committee_files.smk"
+include: "workflow/rules/common.smk"  # the settings, and how rules ask the library: stays first
 
 
-wildcard_constraints:
-    task=any_of(workspace.tasks),
-    split="train|dev|test",
-    model=any_of(workspace.models),
-    mentor=any_of(workspace.models),
-    sampler=any_of(workspace.samplers),
-    setup=any_of(workspace.setups),
-    recipe=any_of(workspace.recipe_names()),
-    experiment=any_of(workspace.experiments),
-    committee=any_of(workspace.committees),
-    student=f"{RELEASED}|{STUDENTS}",
-    member=any_of(workspace.models),
-    person=any_of(name for one in workspace.committees.values() for name in one.people),
-    form="csv|jsonl",
-    seed=r"\d+",
+pathvars:
+    **PATHS,
 
 
 localrules:
@@ -62,6 +48,24 @@ include: "workflow/rules/programs.smk"
 include: "workflow/rules/evaluation.smk"
 
 
+# After the rules: Snakemake 9.27 constrains the wildcards of a pathvar only in rules that it knows already.
+wildcard_constraints:
+    task=any_of(workspace.tasks),
+    split="train|dev|test",
+    model=MODELS,
+    mentor=MODELS,
+    sampler=any_of(workspace.samplers),
+    setup=SETUPS,
+    recipe=RECIPES,
+    experiment=any_of(workspace.experiments),
+    committee=any_of(workspace.committees),
+    student=f"{committee_inputs.RELEASED}|{STUDENTS}",
+    member=MODELS,
+    person=PEOPLE,
+    form="csv|jsonl",
+    seed=r"\d+",
+
+
 onstart:
     hold_folder()
 
@@ -69,5 +73,5 @@ onstart:
 rule all:
     default_target: True
     input:
-        every_table,
-        audits(workspace.settings.experiments),
+        table_cells.table_files(workspace.settings.experiments),
+        table_cells.audits(workspace, workspace.settings.experiments),

@@ -7,6 +7,7 @@ Noisy machines: each side runs several times in turn, and medians are compared.
 """
 
 import argparse
+import ast
 import json
 import os
 import platform
@@ -31,7 +32,7 @@ Figure = dict[str, Any]
 def in_turn(rounds: int, ours: Callable[[], float], baseline: Callable[[], float]) -> tuple[float, float]:
     """Medians of both sides, measured in turn; each call returns its figure."""
     pairs = [(ours(), baseline()) for _ in range(rounds)]
-    return statistics.median(one for one, _ in pairs), statistics.median(other for _, other in pairs)
+    return statistics.median(mine for mine, _ in pairs), statistics.median(bare for _, bare in pairs)
 
 
 def sampling() -> Iterator[Figure]:
@@ -190,6 +191,41 @@ def plan() -> Iterator[Figure]:
     yield {"name": "dry run of the default", "unit": "s", "ours": statistics.median(ours() for _ in range(3))}
 
 
+def digests() -> Iterator[Figure]:
+    """Seconds to digest the code of all stages, as each start of the workflow does: beside parsing all files once."""
+    from distillery.jobs.code_digest import Library
+
+    scripts = REPOSITORY / "workflow" / "scripts"
+    stages = sorted(path.stem for path in scripts.glob("*.py"))
+    with tempfile.TemporaryDirectory() as scratch:
+        ignored = shutil.ignore_patterns("__pycache__")
+        root = Path(
+            shutil.copytree(REPOSITORY / "workflow" / "distillery", Path(scratch, "distillery"), ignore=ignored)
+        )
+        files = [*root.rglob("*.py"), *scripts.glob("*.py")]
+
+        def digested() -> float:
+            start = time.perf_counter()
+            library = Library.read(root, scripts)
+            assert all(library.stage(stage).digest for stage in stages)
+            return time.perf_counter() - start
+
+        def after_a_clone() -> float:
+            shutil.rmtree(root / "__pycache__", ignore_errors=True)
+            return digested()
+
+        def parsed() -> float:
+            start = time.perf_counter()
+            for path in files:
+                ast.parse(path.read_bytes())
+            return time.perf_counter() - start
+
+        for name, ours in (("after a clone", after_a_clone), ("with kept analyses", digested)):
+            mine, bare = in_turn(5, ours, parsed)
+            figure = {"name": f"code digests of all stages, {name}", "unit": "s", "ours": mine, "baseline": bare}
+            yield {**figure, "beside": "parsing all files"}
+
+
 def programs() -> Iterator[Figure]:
     """Programs run per second in the sandbox, as the machine's strongest profile, against a Python process for each."""
     from distillery.programs.sandbox import Sandbox
@@ -223,6 +259,7 @@ FIGURES = {
     "grading": grading,
     "lookup": lookup,
     "plan": plan,
+    "digests": digests,
     "programs": programs,
 }
 

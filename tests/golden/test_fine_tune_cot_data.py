@@ -14,7 +14,8 @@ from distillery.records import Completion, Outcome, Question
 from distillery.tasks.prompts import Renderer
 from distillery.tasks.questions import build_task
 from distillery.tasks.released.fine_tune_cot import fine_tune_cot_completions, fine_tune_cot_questions
-from distillery.training.compose import Sampled, compose
+from distillery.training.compose import compose
+from distillery.training.sources.common import Sampled
 from distillery.verification.gold_check import random_guess
 from distillery.verification.graders import DEFAULT_GRADERS, grade
 from distillery.verification.judge import Reading

@@ -17,7 +17,8 @@ from distillery.config.review import AcceptanceRule
 from distillery.errors import UserError
 from distillery.peer_review.acceptance import decide, size_matched
 from distillery.peer_review.assignments import assignments
-from distillery.peer_review.audit import audit, audit_markdown
+from distillery.peer_review.audit import audit
+from distillery.peer_review.audit_pages import audit_markdown
 from distillery.peer_review.records import Decision
 from distillery.peer_review.released import TEACHERS, Exchange, mapd_exchange, mapd_mistakes
 from distillery.peer_review.training_pairs import pair_rows
@@ -57,16 +58,16 @@ def verdicts(exchange: Exchange) -> list[Verdict]:
     gold = {question.qid: question.gold for question in exchange.questions}
     return [
         Verdict(
-            completion_id=one.completion_id,
-            qid=one.qid,
+            completion_id=rationale.completion_id,
+            qid=rationale.qid,
             sample_index=0,
             grader=grader,
-            outcome=Outcome.RIGHT if proxy(one.text, gold[one.qid]) else Outcome.WRONG,
+            outcome=Outcome.RIGHT if proxy(rationale.text, gold[rationale.qid]) else Outcome.WRONG,
             answer=None,
             reason=f"proxy {grader}",
         )
         for grader, proxy in {"last": last_right, "anywhere": anywhere_right}.items()
-        for one in exchange.rationales
+        for rationale in exchange.rationales
     ]
 
 
@@ -77,13 +78,13 @@ def decided(exchange, verdicts, **rule):
 def test_every_mistake_has_three_rationales_and_every_rationale_two_reviews(exchange):
     assert (len(exchange.mistakes), len(exchange.rationales), len(exchange.reviews)) == (387, 1161, 2322)
     assert len(exchange.feedback) == 1161
-    assert all(one.text.strip() for one in [*exchange.feedback, *exchange.rationales])
+    assert all(rationale.text.strip() for rationale in [*exchange.feedback, *exchange.rationales])
     assert max(question.meta["row"] for question in exchange.questions) == 697
     routing = routes({teacher: teacher for teacher in TEACHERS})
     todo, counts = assignments(exchange.rationales, routing)
     assert counts == {"rationales": 1161, "reviewed": 1161, "null": 0, "stopped": 0, "reviews": 2322}
-    done = {(one.rationale_id, one.reviewer) for one in exchange.reviews}
-    assert {(one.rationale.completion_id, one.reviewer) for one in todo} == done
+    done = {(review.rationale_id, review.reviewer) for review in exchange.reviews}
+    assert {(assignment.rationale.completion_id, assignment.reviewer) for assignment in todo} == done
 
 
 def test_two_scores_are_off_the_scale_and_keep_what_was_released(exchange):
@@ -97,7 +98,9 @@ def test_parse_failures_are_told_apart_from_wrong_answers(exchange):
 
 def test_the_published_rule_reproduces_the_released_list_rationale_by_rationale(exchange):
     made, counts = decided(exchange, [])
-    assert {one.completion_id for one in made if one.decision == Decision.ACCEPTED} == exchange.accepted
+    assert {
+        acceptance.completion_id for acceptance in made if acceptance.decision == Decision.ACCEPTED
+    } == exchange.accepted
     assert counts["accepted_per_question"] == {"0": 22, "1": 71, "2": 127, "3": 167}
     assert counts["decisions"] == {"accepted": 826, "rejected": 335, "undecided": 0}
     assert counts["questions_with_accepted"] == 365
@@ -150,7 +153,9 @@ def test_a_higher_threshold_loses_right_rationales_as_recomputed(threshold, reca
 def test_strictness_decides_the_ties_and_most_ties_are_full_splits(exchange):
     made, _ = decided(exchange, [])
     ties = [
-        tuple(sorted(one.scores.values())) for one in made if one.aggregate == 3.0 and None not in one.scores.values()
+        tuple(sorted(acceptance.scores.values()))
+        for acceptance in made
+        if acceptance.aggregate == 3.0 and None not in acceptance.scores.values()
     ]
     assert Counter(ties) == {(1, 5): 137, (2, 4): 7, (3, 3): 5}
 
@@ -183,12 +188,14 @@ def test_calibrated_reviews_keep_as_many_and_more_of_them_right(
 
 def test_calibration_drops_less_of_what_is_right_at_the_same_size(exchange, verdicts):
     """Chance that a right rationale has a higher aggregate than a wrong one: what no threshold can change."""
-    right = {one.completion_id for one in verdicts if one.grader == "last" and one.outcome == Outcome.RIGHT}
+    right = {
+        verdict.completion_id for verdict in verdicts if verdict.grader == "last" and verdict.outcome == Outcome.RIGHT
+    }
 
     def told_apart(calibration: str) -> float:
         made, _ = decided(exchange, [], calibration=calibration)
-        good = [one.aggregate for one in made if one.completion_id in right]
-        bad = [one.aggregate for one in made if one.completion_id not in right]
+        good = [acceptance.aggregate for acceptance in made if acceptance.completion_id in right]
+        bad = [acceptance.aggregate for acceptance in made if acceptance.completion_id not in right]
         return sum((g > b) + (g == b) / 2 for g in good for b in bad) / len(good) / len(bad)
 
     found = {how: round(told_apart(how), 3) for how in ("none", "rank", "z-score")}
@@ -312,5 +319,7 @@ def test_a_changed_file_is_refused_by_its_checksum(released, tmp_path):
 
 def test_feedback_names_the_gold_number_as_often_as_recomputed(exchange):
     gold = {question.qid: question.gold for question in exchange.questions}
-    named = Counter(one.sampler for one in exchange.feedback if anywhere_right(one.text, gold[one.qid]))
+    named = Counter(
+        completion.sampler for completion in exchange.feedback if anywhere_right(completion.text, gold[completion.qid])
+    )
     assert named == {"gpt": 350, "gemini": 360, "mistral": 339}

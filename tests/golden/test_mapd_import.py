@@ -24,8 +24,10 @@ def folder(released):
 def questions(folder: Path) -> list[Question]:
     """A task that has the same questions under other ids, with other spaces and golds like 145.0."""
     return [
-        one.model_copy(update={"qid": f"mine-{place:03d}", "question": f" {one.question} ", "gold": f"{one.gold}.0"})
-        for place, one in enumerate(mapd_exchange(folder, "svamp").questions)
+        question.model_copy(
+            update={"qid": f"mine-{place:03d}", "question": f" {question.question} ", "gold": f"{question.gold}.0"}
+        )
+        for place, question in enumerate(mapd_exchange(folder, "svamp").questions)
     ]
 
 
@@ -55,10 +57,10 @@ def test_the_importer_gives_the_golden_numbers_under_the_tasks_own_ids(folder, t
         "released_list_reproduced": True,
     }
     written = list(read_records(out["rationales"], Taught))
-    assert len(written) == 1161 and {one.qid[:5] for one in written} == {"mine-"}
+    assert len(written) == 1161 and {completion.qid[:5] for completion in written} == {"mine-"}
     assert len(list(read_records(out["mistakes"], Mistake))) == 387
-    ids = {one.completion_id for one in written}
-    assert all(one.rationale_id in ids for one in read_records(out["reviews"], Review))
+    ids = {completion.completion_id for completion in written}
+    assert all(review.rationale_id in ids for review in read_records(out["reviews"], Review))
 
 
 def test_a_task_without_one_of_the_questions_is_refused_by_name(folder):

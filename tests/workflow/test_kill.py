@@ -21,7 +21,7 @@ KILLS = 20
 
 VICTIM = '''
 """Kill a job at random moments until it was killed often enough, then let it end. Prints one JSON line."""
-import contextlib, functools, importlib.util, json, os, random, signal, sys, time
+import contextlib, importlib.util, json, os, random, signal, sys, time
 from pathlib import Path
 
 stage, record, kills, seed, watched, longest = sys.argv[1:]
@@ -31,8 +31,11 @@ if stage == "sample":
     distillery.sampling.store.UNIT_COMPLETIONS = 4
 else:
     import torch, trl
+    import dataclasses
     import distillery.training.train as training
-    training.train_model = functools.partial(training.train_model, checkpoint_steps=2)
+    train_model = training.train_model
+    often = training.MachineOptions(checkpoint_steps=2)
+    training.train_model = lambda rows, job: train_model(rows, dataclasses.replace(job, machine=often))
 from distillery.jobs.job import job_of_record
 from distillery.jobs.runner import run
 

@@ -150,11 +150,11 @@ def test_rounds_are_a_sweep_in_which_each_student_sits_the_next_exam(finished_ma
     planned = finished_mapd.planned()
     trained = {"compose_pairs": 2, "train_student": 2}
     student_answers = {"sample_mentor": 1, "verify_mentor": 1, "mistakes": 1, "ask_teachers": 2, "peer_review": 2}
-    asked = {"verify_rationales": 1, "audit": 1, "predict": 1, "score": 1, "tables": 1, "all": 1}
+    asked = {"verify_rationales": 1, "audit": 1, "sample_predictions": 1, "score": 1, "tables": 1, "all": 1}
     assert planned == {**trained, **student_answers, **asked}
 
 
-BELOW_ROWS = {"train_student": 1, "predict": 1, "score": 1, "tables": 1, "all": 1}
+BELOW_ROWS = {"train_student": 1, "sample_predictions": 1, "score": 1, "tables": 1, "all": 1}
 BELOW_REVIEWS = {"compose_pairs": 1, "audit": 1, **BELOW_ROWS}
 BELOW_TEACHERS = {"verify_rationales": 1, "peer_review": 2, **BELOW_REVIEWS}
 

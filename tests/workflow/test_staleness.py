@@ -5,12 +5,28 @@ was asked for. docs/staleness.md shows the same table: `UPDATE_STALENESS=1 pytes
 """
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from .contract import Change, append, documented, markdown, no_change, replace, settings, told
+from distillery.jobs.code_digest import NEUTRAL
+
+from .contract import (
+    Change,
+    append,
+    change_function,
+    documented,
+    markdown,
+    no_change,
+    rename_module,
+    replace,
+    settings,
+    told,
+)
 
 pytestmark = pytest.mark.e2e
 
@@ -41,7 +57,7 @@ def another_arm(project: Any) -> None:
     )
 
 
-BELOW_TRAINING = {"predict": 2, "score": 2, "tables": 1, "all": 1}
+BELOW_TRAINING = {"sample_predictions": 2, "score": 2, "tables": 1, "all": 1}
 BELOW_VERDICTS = {
     "compose": 3,
     "train_mentor": 1,
@@ -57,6 +73,16 @@ CHANGES = [
     Change("every file touched", touch_everything, computed={}),
     Change("comments and docstrings everywhere, README", remarks, computed={}),
     Change("an unrelated module", unrelated_module, computed={}),
+    Change(
+        "an unused function in a module of training",
+        append("workflow/distillery/training/trainers.py", "\n\ndef unused(logits):\n    return logits * 2\n"),
+        computed={},
+    ),
+    Change(
+        "a module renamed, with its imports",
+        rename_module("evaluation.intervals", "evaluation.bounds"),
+        computed={},
+    ),
     Change(
         "samples per question 2 → 4",
         replace("config/samplers/tiny-few-shot.yaml", "samples: 2", "samples: 4"),
@@ -84,35 +110,35 @@ CHANGES = [
     Change(
         "the teacher's revision",
         settings("config/models.yaml", "tiny-random.seed", 1),
-        planned={"base_model": 2, "check_vocabulary": 1, **SAMPLER_CHANGED, "predict": 3, "score": 3},
+        planned={"base_model": 2, "check_vocabulary": 1, **SAMPLER_CHANGED, "sample_predictions": 3, "score": 3},
         computed={"base_model": 1, "sample": 1, "verify": 1},
         drawn=12,
         target=TEACHER,
     ),
     Change(
         "code of the answer extractor, verdicts stay",
-        append("workflow/distillery/verification/graders.py", "\nSPARE = 1\n"),
+        change_function("grade"),
         planned={"check_task": 1, "verify": 1, **BELOW_VERDICTS, "score": 3},
         computed={"check_task": 1, "score": 3, "verify": 2},
     ),
     Change(
         "learning rate of one recipe",
         settings("config/setups.yaml", "tiny.recipes.fine-tune-cot.train", {"learning_rate": 0.002}),
-        planned={"train_student": 1, "predict": 1, "score": 1, "tables": 1, "all": 1},
+        planned={"train_student": 1, "sample_predictions": 1, "score": 1, "tables": 1, "all": 1},
         computed={"train": 1, "sample": 1, "score": 1, "tables": 1},
         drawn=5,
     ),
     Change(
         "an objective's weight",
         replace("config/recipes/mentor-kd.yaml", "lambda: 0.3", "lambda: 0.4"),
-        planned={"train_student": 1, "predict": 1, "score": 1, "tables": 1, "all": 1},
+        planned={"train_student": 1, "sample_predictions": 1, "score": 1, "tables": 1, "all": 1},
         computed={"train": 1, "sample": 1, "score": 1, "tables": 1},
         drawn=5,
     ),
     Change(
         "one more recipe",
         another_arm,
-        planned={"compose": 1, "train_student": 1, "predict": 1, "score": 1, "tables": 1, "all": 1},
+        planned={"compose": 1, "train_student": 1, "sample_predictions": 1, "score": 1, "tables": 1, "all": 1},
         computed={"compose": 1, "train": 1, "sample": 1, "score": 1, "tables": 1},
         drawn=5,
     ),
@@ -132,7 +158,7 @@ CHANGES = [
             "check_vocabulary": 1,
             "compose": 2,
             "train_mentor": 2,
-            "predict": 2,
+            "sample_predictions": 2,
             "score": 2,
             "tables": 1,
             "all": 1,
@@ -178,7 +204,7 @@ def test_a_change_plans_and_computes_exactly_what_it_must(finished, change):
 
 def test_a_grader_that_leaves_the_verdicts_as_they_were_trains_and_samples_nothing(finished):
     """Early cut-off: the row of the contract, with the stages behind verification named."""
-    finished.append("workflow/distillery/verification/graders.py", "\nSPARE = 1\n")
+    change_function("grade")(finished)
     ran = finished.run()
     assert not {"train", "sample", "compose", "tables"} & set(ran.computed)
     assert ran.restored == {"compose": 3, "sample": 3, "tables": 1, "train": 3}
@@ -245,6 +271,65 @@ def test_the_document_shows_the_contract_that_is_tested():
 
     table = markdown(
         ["change", "planned by Snakemake", "computed", "samples drawn"],
-        [(one.what, told(one.planned), told(one.computed) + until(one), one.drawn) for one in CHANGES],
+        [(row.what, told(row.planned), told(row.computed) + until(row), row.drawn) for row in CHANGES],
     )
     assert documented("contract", table) == table
+
+
+TRACE = """
+import json, runpy, sys, threading
+
+library, script, record, out = sys.argv[1:]
+found = set()
+
+
+def note(frame, event, argument):
+    code = frame.f_code
+    if event == "call" and code.co_filename.startswith(library) and code.co_flags & 1:  # functions, not class bodies
+        while frame is not None and frame.f_code.co_name != "<module>":  # what an import runs is another matter
+            if frame.f_code.co_filename == script and frame.f_code.co_name == "main":
+                found.add((code.co_filename, code.co_qualname))
+            frame = frame.f_back
+
+
+sys.argv = [script, record]
+threading.setprofile(note)
+sys.setprofile(note)
+try:
+    runpy.run_path(script, run_name="__main__")
+finally:
+    sys.setprofile(None)
+    json.dump(sorted(found), open(out, "w"))
+"""
+
+
+def test_every_function_that_a_stage_calls_is_part_of_its_digest(finished, tmp_path):
+    """What runs is watched from outside, so the analysis of the syntax is checked by something else than itself."""
+    library = finished.root / "workflow/distillery"
+    records = {json.loads(path.read_text())["stage"]: path for path in finished.root.rglob("*provenance.json")}
+    (tmp_path / "trace.py").write_text(TRACE)
+    ran = {}
+    for stage, record in sorted(records.items()):
+        script = finished.root / "workflow/scripts" / f"{stage}.py"
+        command = [sys.executable, tmp_path / "trace.py", library, script, record, tmp_path / "found.json"]
+        subprocess.run(
+            command,
+            cwd=finished.root,
+            check=True,
+            capture_output=True,
+            env={
+                **os.environ,
+                "DISTILLERY_CACHE": "off",
+                "PYTHONPATH": str(library.parent),
+                "CUDA_VISIBLE_DEVICES": "",
+            },
+        )
+        reached = json.loads(record.read_text())["definitions"].keys()
+        for file, name in json.loads((tmp_path / "found.json").read_text()):
+            module = ".".join(["distillery", *Path(file).relative_to(library).with_suffix("").parts])
+            module = module.removesuffix(".__init__")
+            if not name.startswith("<") and not module.startswith(NEUTRAL):
+                ran.setdefault(stage, set()).add(f"{module}.{name.split('.')[0]}")
+        assert ran[stage] <= reached, f"{stage}: {sorted(ran[stage] - reached)}"
+    assert {"train", "verify", "questions", "compose", "score", "tables"} <= ran.keys()
+    assert sum(map(len, ran.values())) > 100

@@ -1,4 +1,4 @@
-"""One error for everything that a user can mend: it names the file, the key, the value and the remedy."""
+"""One error for everything that a user can fix: it names the file, the line, the key, the value and the remedy."""
 
 
 class UserError(Exception):
@@ -10,6 +10,7 @@ class UserError(Exception):
         key: Where in the file: a dotted path (`train.learning_rate`) or a row (`row 17`).
         value: The offending value, shown as written.
         remedy: What to do about it, in the imperative.
+        line: Line of the file where the fault was typed, from 1.
     """
 
     def __init__(
@@ -20,19 +21,22 @@ class UserError(Exception):
         key: str | None = None,
         value: object = None,
         remedy: str | None = None,
+        line: int | None = None,
     ) -> None:
         self.problem, self.file, self.key, self.value, self.remedy = problem, file, key, value, remedy
+        self.line = line
         super().__init__(str(self))
 
     def __str__(self) -> str:
-        place = ": ".join(str(part) for part in (self.file, self.key) if part is not None)
+        file = f"{self.file}:{self.line}" if self.file is not None and self.line is not None else self.file
+        place = ": ".join(str(part) for part in (file, self.key) if part is not None)
         shown = "" if self.value is None else f" = {self.value!r}"
         text = f"{place}{shown}: {self.problem}" if place else self.problem
         return f"{text}. {self.remedy}" if self.remedy else text
 
 
 class UserErrors(UserError):
-    """Several faults found in one pass: all are shown, so that the user mends them in one go."""
+    """Several faults found in one pass: all are shown, so that the user fixes them in one go."""
 
     def __init__(self, errors: list[UserError]) -> None:
         self.errors = errors

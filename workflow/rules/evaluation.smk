@@ -1,59 +1,60 @@
 # Accuracy with its interval, counts of failures, and every graded prediction.
 rule score:
     input:
-        questions="results/questions/{task}/{split}.jsonl",
-        checked="results/questions/{task}/checked.json",
-        predictions=final_predictions,
-        rounds=refinement_rounds,
+        questions="<questions>/{split}.jsonl",
+        checked="<questions>/checked.json",
+        predictions=ask(prediction_inputs.final_predictions),
+        rounds=ask(prediction_inputs.refinement_rounds),
     output:
-        graded="results/scores/{task}/{split}/{setup}/{recipe}/{model}/seed{seed}/graded.jsonl",
-        scores="results/scores/{task}/{split}/{setup}/{recipe}/{model}/seed{seed}/scores.json",
-        provenance="results/scores/{task}/{split}/{setup}/{recipe}/{model}/seed{seed}/provenance.json",
+        graded="<scores>/graded.jsonl",
+        scores="<scores>/scores.json",
+        provenance="<scores>/provenance.json",
     log:
-        "logs/score/{task}/{split}/{setup}/{recipe}/{model}/seed{seed}.log",
+        "logs/score/<cell_on_split>.log",
     conda:
         "../../envs/analysis.yaml"
     params:
-        graders=grading,
-        reading=lambda wildcards: reading(wildcards, student_prompt(wildcards)),
-        code=code("score"),
-        libraries=library_versions("score"),
+        **stage("score"),
+        graders=ask(source_inputs.graders),
+        reading=ask(prediction_inputs.student_reading),
     script:
         "../scripts/score.py"
 
 
-# The table of an experiment, and its figure.
+# The table of an experiment, and its figure. Any name is accepted here, so that an unknown one gets an answer.
 rule tables:
     input:
-        scores=lambda wildcards: [cell["scores"] for cell in table_cells(wildcards)],
-        graded=lambda wildcards: [cell["predictions"] for cell in table_cells(wildcards)],
-        costs=lambda wildcards: sorted({path for cell in table_cells(wildcards) for path in cell["costs"]}),
+        scores=ask(table_cells.cell_scores),
+        graded=ask(table_cells.cell_predictions),
+        costs=ask(table_cells.cell_costs),
     output:
-        markdown="results/tables/{experiment}/table.md",
-        csv="results/tables/{experiment}/table.csv",
+        markdown="<table>/table.md",
+        csv="<table>/table.csv",
+        parquet="<table>/table.parquet",
         html=report(
-            "results/tables/{experiment}/table.html",
+            "<table>/table.html",
             caption="../report/table.rst",
             category="{experiment}",
             labels={"what": "table, with samples"},
         ),
         svg=report(
-            "results/tables/{experiment}/figure.svg",
+            "<table>/figure.svg",
             caption="../report/figure.rst",
             category="{experiment}",
             labels={"what": "figure"},
         ),
-        png="results/tables/{experiment}/figure.png",
-        provenance="results/tables/{experiment}/provenance.json",
+        png="<table>/figure.png",
+        provenance="<table>/provenance.json",
     log:
         "logs/tables/{experiment}.log",
+    wildcard_constraints:
+        experiment="[^/]+",
     conda:
         "../../envs/analysis.yaml"
     params:
-        experiment=lambda wildcards: plain(workspace.experiments[wildcards.experiment]),
-        cells=table_cells,
-        code=code("tables"),
-        libraries=library_versions("tables"),
+        **stage("tables"),
+        experiment=ask(table_cells.experiment_settings),
+        cells=ask(table_cells.table_cells),
     script:
         "../scripts/tables.py"
 
@@ -61,30 +62,54 @@ rule tables:
 # How the outputs of an experiment's arms differ. On demand: snakemake results/output_space/miniature/study.md
 rule output_space:
     input:
-        scores=lambda wildcards: [cell["scores"] for cell in table_cells(wildcards)],
-        graded=lambda wildcards: [cell["predictions"] for cell in table_cells(wildcards)],
-        costs=lambda wildcards: sorted({path for cell in table_cells(wildcards) for path in cell["costs"]}),
-        rounds=lambda wildcards: sorted(refined_cells(wildcards).values()),
+        scores=ask(table_cells.cell_scores),
+        graded=ask(table_cells.cell_predictions),
+        costs=ask(table_cells.cell_costs),
+        rounds=ask(table_cells.refined_rounds),
     output:
-        markdown="results/output_space/{experiment}/study.md",
-        csv="results/output_space/{experiment}/study.csv",
+        markdown="<output_space>/study.md",
+        csv="<output_space>/study.csv",
         svg=report(
-            "results/output_space/{experiment}/figure.svg",
+            "<output_space>/figure.svg",
             caption="../report/output_space.rst",
             category="{experiment}",
             labels={"what": "output space"},
         ),
-        png="results/output_space/{experiment}/figure.png",
-        provenance="results/output_space/{experiment}/provenance.json",
+        png="<output_space>/figure.png",
+        provenance="<output_space>/provenance.json",
     log:
         "logs/output_space/{experiment}.log",
+    wildcard_constraints:
+        experiment="[^/]+",
     conda:
         "../../envs/analysis.yaml"
     params:
-        experiment=lambda wildcards: plain(workspace.experiments[wildcards.experiment]),
-        cells=table_cells,
-        refined=refined_cells,
-        code=code("output_space"),
-        libraries=library_versions("output_space"),
+        **stage("output_space"),
+        experiment=ask(table_cells.experiment_settings),
+        cells=ask(table_cells.table_cells),
+        refined=ask(table_cells.refined_cells),
     script:
         "../scripts/output_space.py"
+
+
+# A target for each declared table, with its audits: snakemake table_miniature
+for experiment in sorted(workspace.experiments):
+
+    rule:
+        name:
+            f"table_{experiment}"
+        input:
+            table_cells.table_files([experiment]),
+            table_cells.audits(workspace, [experiment]),
+        localrule: True
+
+
+# A table of any other name is refused, with the names that are declared.
+rule unknown_table:
+    input:
+        ask(table_cells.unknown_table),
+    output:
+        touch("table_{unknown}"),
+    wildcard_constraints:
+        unknown="[^/]+",
+    localrule: True

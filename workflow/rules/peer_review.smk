@@ -1,23 +1,23 @@
+# The questions that a student gets wrong: a committee explains them.
 rule mistakes:
     input:
-        questions="results/questions/{task}/train.jsonl",
-        completions=lambda wildcards: f"results/completions/{student_answers_of(wildcards)}/completions.jsonl",
-        verdicts=lambda wildcards: f"results/verdicts/{student_answers_of(wildcards)}/verdicts.jsonl",
+        questions="<questions>/train.jsonl",
+        completions=ask(committee_inputs.student_completions),
+        verdicts=ask(committee_inputs.student_verdicts),
     output:
-        mistakes="results/committees/{task}/{committee}/{student}/mistakes.jsonl",
-        summary="results/committees/{task}/{committee}/{student}/summary.json",
-        provenance="results/committees/{task}/{committee}/{student}/provenance.json",
+        mistakes="<committee_folder>/mistakes.jsonl",
+        summary="<committee_folder>/summary.json",
+        provenance="<committee_folder>/provenance.json",
     log:
-        "logs/mistakes/{task}/{committee}/{student}.log",
+        "logs/mistakes/<mistakes_of_student>.log",
     wildcard_constraints:
         student=STUDENTS,
     priority: 30
     conda:
         "../../envs/analysis.yaml"
     params:
-        student_answers=lambda wildcards: plain(committee(wildcards).student_answers, without={"sampler", "student"}),
-        code=code("mistakes"),
-        libraries=library_versions("mistakes"),
+        **stage("mistakes"),
+        student_answers=ask(committee_inputs.mistake_settings),
     script:
         "../scripts/mistakes.py"
 
@@ -25,18 +25,18 @@ rule mistakes:
 # The committee: feedback and rationales on a student's mistakes, and reviews of the rationales. One job for each model.
 rule ask_teachers:
     input:
-        mistakes="results/committees/{task}/{committee}/{student}/mistakes.jsonl",
-        exemplars="results/questions/{task}/exemplars.jsonl",
-        manifest="results/base_models/{member}/manifest.json",
+        mistakes="<committee_folder>/mistakes.jsonl",
+        exemplars="<questions>/exemplars.jsonl",
+        manifest=fill("<base_model>/manifest.json", model="{member}"),
     output:
-        rationales="results/committees/{task}/{committee}/{student}/members/{member}/rationales.jsonl",
-        feedback="results/committees/{task}/{committee}/{student}/members/{member}/feedback.jsonl",
-        summary="results/committees/{task}/{committee}/{student}/members/{member}/taught.json",
-        provenance="results/committees/{task}/{committee}/{student}/members/{member}/taught.provenance.json",
+        rationales="<member_folder>/rationales.jsonl",
+        feedback="<member_folder>/feedback.jsonl",
+        summary="<member_folder>/taught.json",
+        provenance="<member_folder>/taught.provenance.json",
     log:
-        "logs/ask_teachers/{task}/{committee}/{student}/{member}.log",
+        "logs/ask_teachers/<mistakes_of_student>/{member}.log",
     benchmark:
-        "benchmarks/ask_teachers/{task}/{committee}/{student}/{member}.tsv"
+        "benchmarks/ask_teachers/<mistakes_of_student>/{member}.tsv"
     priority: 10
     conda:
         "../../envs/inference.yaml"
@@ -46,29 +46,28 @@ rule ask_teachers:
         mem_mb=16_000,
         runtime=720,
     params:
-        teachers=teachers_asked,
-        code=code("ask_teachers"),
-        libraries=library_versions("ask_teachers"),
+        **stage("ask_teachers"),
+        teachers=ask(committee_inputs.teachers_of_member),
     script:
         "../scripts/ask_teachers.py"
 
 
 rule peer_review:
     input:
-        mistakes="results/committees/{task}/{committee}/{student}/mistakes.jsonl",
-        rationales=all_rationales,
-        verdicts=gate_verdicts,
-        questions=reference_questions,
-        manifest="results/base_models/{member}/manifest.json",
+        mistakes="<committee_folder>/mistakes.jsonl",
+        rationales=ask(committee_inputs.all_rationales),
+        verdicts=ask(committee_inputs.gate_verdicts),
+        questions=ask(committee_inputs.reference_questions),
+        manifest=fill("<base_model>/manifest.json", model="{member}"),
     output:
-        reviews="results/committees/{task}/{committee}/{student}/members/{member}/reviews.jsonl",
-        replies="results/committees/{task}/{committee}/{student}/members/{member}/replies.jsonl",
-        summary="results/committees/{task}/{committee}/{student}/members/{member}/reviewed.json",
-        provenance="results/committees/{task}/{committee}/{student}/members/{member}/reviewed.provenance.json",
+        reviews="<member_folder>/reviews.jsonl",
+        replies="<member_folder>/replies.jsonl",
+        summary="<member_folder>/reviewed.json",
+        provenance="<member_folder>/reviewed.provenance.json",
     log:
-        "logs/peer_review/{task}/{committee}/{student}/{member}.log",
+        "logs/peer_review/<mistakes_of_student>/{member}.log",
     benchmark:
-        "benchmarks/peer_review/{task}/{committee}/{student}/{member}.tsv"
+        "benchmarks/peer_review/<mistakes_of_student>/{member}.tsv"
     priority: 10
     conda:
         "../../envs/inference.yaml"
@@ -78,12 +77,11 @@ rule peer_review:
         mem_mb=16_000,
         runtime=720,
     params:
-        reviewers=reviewers_asked,
-        routing=routing,
-        grader=lambda wildcards: committee(wildcards).review.grader,
-        review=lambda wildcards: plain(committee(wildcards).review, without={"prompt", "at_least", "gate", "grader"}),
-        code=code("peer_review"),
-        libraries=library_versions("peer_review"),
+        **stage("peer_review"),
+        reviewers=ask(committee_inputs.reviewers_of_member),
+        routing=ask(committee_inputs.routing),
+        grader=ask(committee_inputs.review_grader),
+        review=ask(committee_inputs.review_settings),
     script:
         "../scripts/peer_review.py"
 
@@ -91,99 +89,97 @@ rule peer_review:
 # People: a sheet goes out, and comes back filled in.
 rule review_sheet:
     input:
-        mistakes="results/committees/{task}/{committee}/{student}/mistakes.jsonl",
-        rationales=all_rationales,
-        verdicts=gate_verdicts,
+        mistakes="<committee_folder>/mistakes.jsonl",
+        rationales=ask(committee_inputs.all_rationales),
+        verdicts=ask(committee_inputs.gate_verdicts),
     output:
-        sheet="results/committees/{task}/{committee}/{student}/people/{person}/sheet.{form}",
-        provenance="results/committees/{task}/{committee}/{student}/people/{person}/sheet.{form}.provenance.json",
+        sheet="<person_folder>/sheet.{form}",
+        provenance="<person_folder>/sheet.{form}.provenance.json",
     log:
-        "logs/review_sheet/{task}/{committee}/{student}/{person}.{form}.log",
+        "logs/review_sheet/<mistakes_of_student>/{person}.{form}.log",
     conda:
         "../../envs/analysis.yaml"
     params:
-        reviewer=lambda wildcards: wildcards.person,
-        routing=routing,
-        grader=lambda wildcards: committee(wildcards).review.grader,
-        hint=lambda wildcards: committee(wildcards).review.hint,
-        code=code("review_sheet"),
-        libraries=library_versions("review_sheet"),
+        **stage("review_sheet"),
+        reviewer=wildcard("person"),
+        routing=ask(committee_inputs.routing),
+        grader=ask(committee_inputs.review_grader),
+        hint=ask(committee_inputs.review_hint),
     script:
         "../scripts/review_sheet.py"
 
 
 rule human_reviews:
     input:
-        sheet=filled_sheet,
-        rationales=all_rationales,
-        verdicts=gate_verdicts,
+        sheet=ask(committee_inputs.filled_sheet),
+        rationales=ask(committee_inputs.all_rationales),
+        verdicts=ask(committee_inputs.gate_verdicts),
     output:
-        reviews="results/committees/{task}/{committee}/{student}/people/{person}/reviews.jsonl",
-        provenance="results/committees/{task}/{committee}/{student}/people/{person}/reviews.provenance.json",
+        reviews="<person_folder>/reviews.jsonl",
+        provenance="<person_folder>/reviews.provenance.json",
     log:
-        "logs/human_reviews/{task}/{committee}/{student}/{person}.log",
+        "logs/human_reviews/<mistakes_of_student>/{person}.log",
     conda:
         "../../envs/analysis.yaml"
     params:
-        reviewer=lambda wildcards: wildcards.person,
-        routing=routing,
-        grader=lambda wildcards: committee(wildcards).review.grader,
-        code=code("human_reviews"),
-        libraries=library_versions("human_reviews"),
+        **stage("human_reviews"),
+        reviewer=wildcard("person"),
+        routing=ask(committee_inputs.routing),
+        grader=ask(committee_inputs.review_grader),
     script:
         "../scripts/human_reviews.py"
 
 
-# A released exchange takes the place of exam, teachers and reviewers.
+# A released exchange takes the place of student, teachers and reviewers.
 rule import_release:
     input:
-        questions="results/questions/{task}/train.jsonl",
-        files=released_files,
+        questions="<questions>/train.jsonl",
+        files=ask(committee_inputs.released_files),
     output:
-        mistakes="results/committees/{task}/{committee}/released/mistakes.jsonl",
-        rationales="results/committees/{task}/{committee}/released/members/released/rationales.jsonl",
-        feedback="results/committees/{task}/{committee}/released/members/released/feedback.jsonl",
-        reviews="results/committees/{task}/{committee}/released/members/released/reviews.jsonl",
-        summary="results/committees/{task}/{committee}/released/summary.json",
-        provenance="results/committees/{task}/{committee}/released/provenance.json",
+        mistakes="<committee_folder>/mistakes.jsonl",
+        rationales="<committee_folder>/members/released/rationales.jsonl",
+        feedback="<committee_folder>/members/released/feedback.jsonl",
+        reviews="<committee_folder>/members/released/reviews.jsonl",
+        summary="<committee_folder>/summary.json",
+        provenance="<committee_folder>/provenance.json",
     log:
         "logs/import_release/{task}/{committee}.log",
+    pathvars:
+        mistakes_of_student="{task}/{committee}/released",
     conda:
         "../../envs/analysis.yaml"
     params:
-        task=lambda wildcards: wildcards.task,
-        released=lambda wildcards: plain(committee(wildcards).released, without={"teachers"}),
-        code=code("import_release"),
-        libraries=library_versions("import_release"),
+        **stage("import_release"),
+        task=wildcard("task"),
+        released=ask(committee_inputs.released_settings),
     script:
         "../scripts/import_release.py"
 
 
 rule audit:
     input:
-        rationales=committee_input(all_rationales),
-        reviews=committee_input(all_reviews),
-        verdicts=committee_input(lambda where: f"{committee_folder(where)}/verdicts.jsonl"),
-        acceptances="results/rows/{task}/{setup}/{recipe}/{model}/seed{seed}/acceptances.jsonl",
+        rationales=ask(for_recipe(committee_inputs.all_rationales)),
+        reviews=ask(for_recipe(committee_inputs.all_reviews)),
+        verdicts=ask(for_recipe(committee_inputs.answer_checks)),
+        acceptances="<rows>/acceptances.jsonl",
     output:
-        figures="results/audits/{task}/{setup}/{recipe}/{model}/seed{seed}/audit.json",
-        markdown="results/audits/{task}/{setup}/{recipe}/{model}/seed{seed}/audit.md",
+        figures="<audit>/audit.json",
+        markdown="<audit>/audit.md",
         html=report(
-            "results/audits/{task}/{setup}/{recipe}/{model}/seed{seed}/audit.html",
+            "<audit>/audit.html",
             caption="../report/audit.rst",
             category="Peer review",
             labels={"what": "audit", "task": "{task}", "recipe": "{recipe}", "student": "{model}"},
         ),
-        provenance="results/audits/{task}/{setup}/{recipe}/{model}/seed{seed}/provenance.json",
+        provenance="<audit>/provenance.json",
     log:
-        "logs/audit/{task}/{setup}/{recipe}/{model}/seed{seed}.log",
+        "logs/audit/<cell>.log",
     conda:
         "../../envs/analysis.yaml"
     params:
-        accept=lambda wildcards: plain(recipe_of(wildcards).pairs.accept),
-        title=lambda wildcards: f"Peer review of {wildcards.recipe} on {wildcards.task}",
-        note=lambda wildcards: committee_note(wildcards.recipe, wildcards.setup),
-        code=code("audit"),
-        libraries=library_versions("audit"),
+        **stage("audit"),
+        accept=ask(committee_inputs.acceptance_rule),
+        title=ask(committee_inputs.audit_title),
+        note=ask(committee_inputs.committee_note),
     script:
         "../scripts/audit.py"

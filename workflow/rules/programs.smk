@@ -1,19 +1,19 @@
 # Answers by step-by-step verification, for the recipes that have it: a beam search over the lines of programs.
 rule search:
     input:
-        questions="results/questions/{task}/{split}.jsonl",
-        exemplars="results/questions/{task}/exemplars.jsonl",
-        manifest=answering_manifest,
+        questions="<questions>/{split}.jsonl",
+        exemplars="<questions>/exemplars.jsonl",
+        manifest=ask(prediction_inputs.answering_manifest),
     output:
-        completions="results/predictions/{task}/{split}/{setup}/{recipe}/{model}/seed{seed}/predictions.jsonl",
-        summary="results/predictions/{task}/{split}/{setup}/{recipe}/{model}/seed{seed}/summary.json",
-        provenance="results/predictions/{task}/{split}/{setup}/{recipe}/{model}/seed{seed}/provenance.json",
+        completions="<predictions>/predictions.jsonl",
+        summary="<predictions>/summary.json",
+        provenance="<predictions>/provenance.json",
     log:
-        "logs/search/{task}/{split}/{setup}/{recipe}/{model}/seed{seed}.log",
+        "logs/search/<cell_on_split>.log",
     benchmark:
-        "benchmarks/search/{task}/{split}/{setup}/{recipe}/{model}/seed{seed}.tsv"
+        "benchmarks/search/<cell_on_split>.tsv"
     wildcard_constraints:
-        recipe=any_of(searching_recipes()),
+        recipe=any_of(prediction_inputs.searching_recipes(workspace)),
     conda:
         "../../envs/inference.yaml"
     threads: 8
@@ -22,33 +22,32 @@ rule search:
         mem_mb=16_000,
         runtime=720,
     params:
-        spec=search_spec,
-        sampler=lambda wildcards: wildcards.recipe,
-        code=code("search"),
-        libraries=library_versions("search"),
+        **stage("search"),
+        spec=ask(prediction_inputs.search_settings),
+        sampler=wildcard("recipe"),
     script:
         "../scripts/search.py"
 
 
-ruleorder: search > predict
+ruleorder: search > sample_predictions
 
 
 # Predictions after self-refinement: programs that failed visibly went back to the student, with the error.
 rule refine:
     input:
-        questions="results/questions/{task}/{split}.jsonl",
-        exemplars="results/questions/{task}/exemplars.jsonl",
-        predictions="results/predictions/{task}/{split}/{setup}/{recipe}/{model}/seed{seed}/predictions.jsonl",
-        manifest=answering_manifest,
+        questions="<questions>/{split}.jsonl",
+        exemplars="<questions>/exemplars.jsonl",
+        predictions="<predictions>/predictions.jsonl",
+        manifest=ask(prediction_inputs.answering_manifest),
     output:
-        refined="results/refined/{task}/{split}/{setup}/{recipe}/{model}/seed{seed}/predictions.jsonl",
-        rounds="results/refined/{task}/{split}/{setup}/{recipe}/{model}/seed{seed}/rounds.jsonl",
-        summary="results/refined/{task}/{split}/{setup}/{recipe}/{model}/seed{seed}/summary.json",
-        provenance="results/refined/{task}/{split}/{setup}/{recipe}/{model}/seed{seed}/provenance.json",
+        refined="<refined>/predictions.jsonl",
+        rounds="<refined>/rounds.jsonl",
+        summary="<refined>/summary.json",
+        provenance="<refined>/provenance.json",
     log:
-        "logs/refine/{task}/{split}/{setup}/{recipe}/{model}/seed{seed}.log",
+        "logs/refine/<cell_on_split>.log",
     benchmark:
-        "benchmarks/refine/{task}/{split}/{setup}/{recipe}/{model}/seed{seed}.tsv"
+        "benchmarks/refine/<cell_on_split>.tsv"
     conda:
         "../../envs/inference.yaml"
     threads: 8
@@ -57,8 +56,7 @@ rule refine:
         mem_mb=16_000,
         runtime=720,
     params:
-        spec=refine_spec,
-        code=code("refine"),
-        libraries=library_versions("refine"),
+        **stage("refine"),
+        spec=ask(prediction_inputs.refinement_settings),
     script:
         "../scripts/refine.py"

@@ -1,17 +1,19 @@
-# Completions of a split: a teacher as it is, or a mentor once it is trained.
+# Completions of a split: of a teacher, which no recipe trains.
 rule sample_teacher:
     input:
-        questions="results/questions/{task}/{split}.jsonl",
-        exemplars="results/questions/{task}/exemplars.jsonl",
-        manifest=sampler_manifest,
+        questions="<questions>/{split}.jsonl",
+        exemplars="<questions>/exemplars.jsonl",
+        manifest=ask(source_inputs.sampled_manifest),
     output:
-        completions="results/completions/{task}/{split}/{sampler}/completions.jsonl",
-        summary="results/completions/{task}/{split}/{sampler}/summary.json",
-        provenance="results/completions/{task}/{split}/{sampler}/provenance.json",
+        completions="<completions>/completions.jsonl",
+        summary="<completions>/summary.json",
+        provenance="<completions>/provenance.json",
     log:
-        "logs/sample/{task}/{split}/{sampler}.log",
+        "logs/sample/<whose>.log",
     benchmark:
-        "benchmarks/sample/{task}/{split}/{sampler}.tsv"
+        "benchmarks/sample/<whose>.tsv"
+    pathvars:
+        whose="<sampled_teacher>",
     priority: 20
     conda:
         "../../envs/inference.yaml"
@@ -21,62 +23,41 @@ rule sample_teacher:
         mem_mb=16_000,
         runtime=720,
     params:
-        spec=sampler_spec,
-        sampler=lambda wildcards: wildcards.sampler,
-        code=code("sample"),
-        libraries=library_versions("sample"),
+        **stage("sample"),
+        spec=ask(source_inputs.sampler_settings),
+        sampler=wildcard("sampler"),
     script:
         "../scripts/sample.py"
 
 
+# A mentor once it is trained. A trained student whose mistakes are taught is sampled and verified by the same rules.
 use rule sample_teacher as sample_mentor with:
-    input:
-        questions="results/questions/{task}/{split}.jsonl",
-        exemplars="results/questions/{task}/exemplars.jsonl",
-        manifest="results/models/{task}/{setup}/{recipe}/{model}/seed{seed}/manifest.json",
-    output:
-        completions="results/completions/{task}/{split}/{sampler}/{setup}/{recipe}/{model}/seed{seed}/completions.jsonl",
-        summary="results/completions/{task}/{split}/{sampler}/{setup}/{recipe}/{model}/seed{seed}/summary.json",
-        provenance="results/completions/{task}/{split}/{sampler}/{setup}/{recipe}/{model}/seed{seed}/provenance.json",
-    log:
-        "logs/sample/{task}/{split}/{sampler}/{setup}/{recipe}/{model}/seed{seed}.log",
-    benchmark:
-        "benchmarks/sample/{task}/{split}/{sampler}/{setup}/{recipe}/{model}/seed{seed}.tsv"
+    pathvars:
+        whose="<sampled_mentor>",
 
 
-# The exam: the untrained student answers the train split. One that was trained is sampled and verified like a mentor.
+# The untrained student answers the train split: its mistakes are what a committee teaches.
 use rule sample_teacher as sample_student_answers with:
-    input:
-        questions="results/questions/{task}/{split}.jsonl",
-        exemplars="results/questions/{task}/exemplars.jsonl",
-        manifest="results/base_models/{model}/manifest.json",
-    output:
-        completions="results/completions/{task}/{split}/{sampler}/{model}/completions.jsonl",
-        summary="results/completions/{task}/{split}/{sampler}/{model}/summary.json",
-        provenance="results/completions/{task}/{split}/{sampler}/{model}/provenance.json",
-    log:
-        "logs/sample_student_answers/{task}/{split}/{sampler}/{model}.log",
-    benchmark:
-        "benchmarks/sample_student_answers/{task}/{split}/{sampler}/{model}.tsv"
+    pathvars:
+        whose="<sampled_base_model>",
 
 
 # Answers of a model to the questions of a split: one greedy completion each, through the completion store.
-use rule sample_teacher as predict with:
+use rule sample_teacher as sample_predictions with:
     input:
-        questions="results/questions/{task}/{split}.jsonl",
-        exemplars="results/questions/{task}/exemplars.jsonl",
-        manifest=answering_manifest,
+        questions="<questions>/{split}.jsonl",
+        exemplars="<questions>/exemplars.jsonl",
+        manifest=ask(prediction_inputs.answering_manifest),
     output:
-        completions="results/predictions/{task}/{split}/{setup}/{recipe}/{model}/seed{seed}/predictions.jsonl",
-        summary="results/predictions/{task}/{split}/{setup}/{recipe}/{model}/seed{seed}/summary.json",
-        provenance="results/predictions/{task}/{split}/{setup}/{recipe}/{model}/seed{seed}/provenance.json",
+        completions="<predictions>/predictions.jsonl",
+        summary="<predictions>/summary.json",
+        provenance="<predictions>/provenance.json",
     log:
-        "logs/predict/{task}/{split}/{setup}/{recipe}/{model}/seed{seed}.log",
+        "logs/sample_predictions/<cell_on_split>.log",
     benchmark:
-        "benchmarks/predict/{task}/{split}/{setup}/{recipe}/{model}/seed{seed}.tsv"
+        "benchmarks/sample_predictions/<cell_on_split>.tsv"
     priority: 0
     params:
-        spec=predict_spec,
-        sampler=lambda wildcards: wildcards.recipe,
-        code=code("sample"),
-        libraries=library_versions("sample"),
+        **stage("sample"),
+        spec=ask(prediction_inputs.prediction_settings),
+        sampler=wildcard("recipe"),

@@ -1,27 +1,26 @@
 # Training rows of a recipe, from gold answers and verified completions.
 rule compose:
     input:
-        questions="results/questions/{task}/train.jsonl",
-        exemplars="results/questions/{task}/exemplars.jsonl",
-        completions=source_completions,
-        verdicts=source_verdicts,
+        questions="<questions>/train.jsonl",
+        exemplars="<questions>/exemplars.jsonl",
+        completions=ask(training_inputs.source_completions),
+        verdicts=ask(training_inputs.source_verdicts),
     output:
-        rows="results/rows/{task}/{setup}/{recipe}/{model}/seed{seed}/rows.jsonl",
-        summary="results/rows/{task}/{setup}/{recipe}/{model}/seed{seed}/summary.json",
-        provenance="results/rows/{task}/{setup}/{recipe}/{model}/seed{seed}/provenance.json",
+        rows="<rows>/rows.jsonl",
+        summary="<rows>/summary.json",
+        provenance="<rows>/provenance.json",
     log:
-        "logs/compose/{task}/{setup}/{recipe}/{model}/seed{seed}.log",
+        "logs/compose/<cell>.log",
     priority: 30
     conda:
         "../../envs/analysis.yaml"
     params:
-        sources=lambda wildcards: {name: plain(rows) for name, rows in sorted(recipe_of(wildcards).rows.items())},
-        sampled=source_prompts,
-        prompt=lambda wildcards: plain(student_prompt(wildcards)),
-        repair=repair_prompt,
-        seed=lambda wildcards: int(wildcards.seed),
-        code=code("compose"),
-        libraries=library_versions("compose"),
+        **stage("compose"),
+        sources=ask(training_inputs.row_settings),
+        sampled=ask(training_inputs.source_prompts),
+        prompt=ask(prediction_inputs.student_prompt_settings),
+        repair=ask(prediction_inputs.repair_prompt),
+        seed=wildcard("seed", int),
     script:
         "../scripts/compose.py"
 
@@ -29,32 +28,31 @@ rule compose:
 # Training pairs of a recipe, by a pure decision about stored reviews; and the audit of these reviews.
 rule compose_pairs:
     input:
-        mistakes=committee_input(lambda where: f"{committee_folder(where)}/mistakes.jsonl"),
-        exemplars="results/questions/{task}/exemplars.jsonl",
-        rationales=committee_input(all_rationales),
-        feedback=committee_input(lambda where: taught("feedback", where)),
-        reviews=reviews_used,
-        verdicts=committee_input(lambda where: f"{committee_folder(where)}/verdicts.jsonl"),
+        mistakes=ask(for_recipe(committee_inputs.mistakes)),
+        exemplars="<questions>/exemplars.jsonl",
+        rationales=ask(for_recipe(committee_inputs.all_rationales)),
+        feedback=ask(for_recipe(committee_inputs.all_feedback)),
+        reviews=ask(committee_inputs.reviews_used),
+        verdicts=ask(for_recipe(committee_inputs.answer_checks)),
     output:
-        rows="results/rows/{task}/{setup}/{recipe}/{model}/seed{seed}/rows.jsonl",
-        acceptances="results/rows/{task}/{setup}/{recipe}/{model}/seed{seed}/acceptances.jsonl",
-        summary="results/rows/{task}/{setup}/{recipe}/{model}/seed{seed}/summary.json",
-        provenance="results/rows/{task}/{setup}/{recipe}/{model}/seed{seed}/provenance.json",
+        rows="<rows>/rows.jsonl",
+        acceptances="<rows>/acceptances.jsonl",
+        summary="<rows>/summary.json",
+        provenance="<rows>/provenance.json",
     log:
-        "logs/compose_pairs/{task}/{setup}/{recipe}/{model}/seed{seed}.log",
+        "logs/compose_pairs/<cell>.log",
     wildcard_constraints:
-        recipe=any_of(pair_recipes()),
+        recipe=any_of(committee_inputs.pair_recipes(workspace)),
     priority: 30
     conda:
         "../../envs/analysis.yaml"
     params:
-        pairs=pairs_section,
-        like=size_matched_rule,
-        prompt=lambda wildcards: plain(student_prompt(wildcards)),
-        feedback_prompt=lambda wildcards: prompt_section(recipe_of(wildcards).pairs.feedback_prompt),
-        seed=lambda wildcards: int(wildcards.seed),
-        code=code("compose_pairs"),
-        libraries=library_versions("compose_pairs"),
+        **stage("compose_pairs"),
+        pairs=ask(committee_inputs.pair_settings),
+        like=ask(committee_inputs.size_matched_rule),
+        prompt=ask(prediction_inputs.student_prompt_settings),
+        feedback_prompt=ask(committee_inputs.feedback_prompt),
+        seed=wildcard("seed", int),
     script:
         "../scripts/compose_pairs.py"
 
@@ -65,20 +63,20 @@ ruleorder: compose_pairs > compose
 # A model trained on the rows of a recipe. The mentor of a setup is trained like any student, on a larger base.
 rule train_student:
     input:
-        rows="results/rows/{task}/{setup}/{recipe}/{model}/seed{seed}/rows.jsonl",
-        base=training_base,
-        mentor=soft_label_manifest,
-        matched=matched_rows,
-        checked=tokenizer_checks,
+        rows="<rows>/rows.jsonl",
+        base=ask(training_inputs.training_base),
+        mentor=ask(training_inputs.soft_label_manifest),
+        matched=ask(training_inputs.matched_rows),
+        checked=ask(training_inputs.tokenizer_checks),
     output:
-        folder=directory("results/models/{task}/{setup}/{recipe}/{model}/seed{seed}/model"),
-        manifest="results/models/{task}/{setup}/{recipe}/{model}/seed{seed}/manifest.json",
-        summary="results/models/{task}/{setup}/{recipe}/{model}/seed{seed}/summary.json",
-        provenance="results/models/{task}/{setup}/{recipe}/{model}/seed{seed}/provenance.json",
+        folder=directory("<trained_model>/model"),
+        manifest="<trained_model>/manifest.json",
+        summary="<trained_model>/summary.json",
+        provenance="<trained_model>/provenance.json",
     log:
-        "logs/train/{task}/{setup}/{recipe}/{model}/seed{seed}.log",
+        "logs/train/<cell>.log",
     benchmark:
-        "benchmarks/train/{task}/{setup}/{recipe}/{model}/seed{seed}.tsv"
+        "benchmarks/train/<cell>.tsv"
     priority: 10
     conda:
         "../../envs/training.yaml"
@@ -88,20 +86,18 @@ rule train_student:
         mem_mb=16_000,
         runtime=1440,
     params:
-        train=lambda wildcards: plain(recipe_of(wildcards).train),
-        objective=lambda wildcards: plain(recipe_of(wildcards).objective),
-        form=lambda wildcards: student_prompt(wildcards).form,
-        recipe=lambda wildcards: wildcards.recipe,
-        seed=lambda wildcards: int(wildcards.seed),
-        code=code("train"),
-        libraries=library_versions("train"),
+        **stage("train"),
+        train=ask(training_inputs.training_settings),
+        objective=ask(training_inputs.objective_settings),
+        form=ask(prediction_inputs.student_form),
+        seed=wildcard("seed", int),
     script:
         "../scripts/train.py"
 
 
 use rule train_student as train_mentor with:
     wildcard_constraints:
-        model=any_of(mentor_models()),
+        model=any_of(training_inputs.mentor_models(workspace)),
     priority: 20
 
 

@@ -28,8 +28,8 @@ def main(
     from distillery.records import Verdict, read_records
 
     rule = AcceptanceRule.model_validate(accept)
-    reasoned = [one for path in rationales for one in read_records(path, Taught)]
-    given = [one for path in reviews for one in read_records(path, Review)]
+    reasoned = [rationale for path in rationales for rationale in read_records(path, Taught)]
+    given = [review for path in reviews for review in read_records(path, Review)]
     checked = list(read_records(verdicts, Verdict))
     decided = list(read_records(acceptances, Acceptance))
     found = audit(reasoned, given, decided, checked, grader=rule.grader)

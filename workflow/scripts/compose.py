@@ -32,7 +32,8 @@ def main(
     from distillery.files import read_json_lines, write_json
     from distillery.records import Completion, Question, Verdict, read_records, write_records
     from distillery.tasks.prompts import REPAIR_FIELDS, Renderer
-    from distillery.training.compose import Sampled, compose
+    from distillery.training.compose import compose
+    from distillery.training.sources.common import Sampled
 
     shown = read_json_lines(exemplars)
     files = zip(sorted(sampled), completions, verdicts, strict=True)

@@ -22,11 +22,11 @@ def main(
     feedback_prompt: dict[str, Any],
     seed: int,
 ) -> None:
-    """Write the rows of both tasks, every decision, and counts that add up. No model is asked.
+    """Write the rows of both tasks, every decision, and counts that add up. No model is needed.
 
     Args:
-        pairs: The recipe's section; `like`: the acceptance rule that a random drop is as strict as.
-        prompt: The student's prompt; `feedback_prompt`: what it is shown in feedback rows.
+        pairs: The recipe's section; `like`: the acceptance rule whose number of questions a random choice matches.
+        prompt: The student's prompt; `feedback_prompt`: the input of feedback rows.
     """
     from distillery.config.prompt import Prompt
     from distillery.config.review import AcceptanceRule, Pairs
@@ -38,9 +38,9 @@ def main(
     from distillery.tasks.prompts import Renderer
 
     section = Pairs.model_validate(pairs)
-    reasoned = [one for path in rationales for one in read_records(path, Taught)]
-    remarks = [one for path in feedback for one in read_records(path, Taught)]
-    given = [one for path in reviews for one in read_records(path, Review)]
+    reasoned = [rationale for path in rationales for rationale in read_records(path, Taught)]
+    remarks = [remark for path in feedback for remark in read_records(path, Taught)]
+    given = [review for path in reviews for review in read_records(path, Review)]
     checked = list(read_records(verdicts, Verdict))
     decided, _ = decide(reasoned, given, checked, section.accept)
     if like is not None:
@@ -54,7 +54,7 @@ def main(
         decided,
         mode=section.mode,
         teacher=section.teacher,
-        feedback_input=lambda one: renderer.input(one.question, wrong=one.text.strip(), gold=one.gold),
+        feedback_input=lambda mistake: renderer.input(mistake.question, wrong=mistake.text.strip(), gold=mistake.gold),
         student=Renderer(Prompt.model_validate(prompt), read_json_lines(exemplars)),
         seed=seed,
     )

@@ -14,7 +14,7 @@ def main(
     verdicts: Path | None = None,
     grader: str = "robust",
 ) -> None:
-    """Write one review for each row of the sheet; all faults of the sheet are told at once."""
+    """Write one review for each row of the sheet; all faults of the sheet are reported at once."""
     from distillery.peer_review.assignments import read_assignments
     from distillery.peer_review.human_sheets import read_sheet
     from distillery.records import write_records

@@ -21,7 +21,7 @@ def main(
 
     Args:
         questions: The task's train questions; those of the release are found among them by their text.
-        files: The release's files, so that a change of theirs shows.
+        files: The release's files: a change in them is a change of this job's inputs.
     """
     from distillery.files import write_json
     from distillery.peer_review.records import Taught
@@ -29,13 +29,13 @@ def main(
     from distillery.records import Question, read_records, write_records
 
     found = mapd_exchange(Path(released["folder"]), task, stem=released["stem"], checked=released["checked"])
-    told = golden(found)
+    counts = golden(found)
     exchange = as_task(found, list(read_records(questions, Question)), files[0])
     write_records(mistakes, exchange.mistakes)
     for path, written in ((rationales, exchange.rationales), (feedback, exchange.feedback)):
-        write_records(path, (Taught.model_validate(one.model_dump()) for one in written))
+        write_records(path, (Taught.model_validate(completion.model_dump()) for completion in written))
     write_records(reviews, exchange.reviews)
-    write_json(summary, told)
+    write_json(summary, counts)
 
 
 run_script("import_release", main, globals())

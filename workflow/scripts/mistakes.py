@@ -1,4 +1,4 @@
-"""Collect the mistakes of a student's exam on the train split, and count what else came of it."""
+"""Collect the mistakes among a student's answers to train questions, and count all other answers."""
 
 from pathlib import Path
 from typing import Any
@@ -9,7 +9,7 @@ from distillery.jobs.runner import run_script
 def main(
     questions: Path, completions: Path, verdicts: Path, mistakes: Path, summary: Path, student_answers: dict[str, Any]
 ) -> None:
-    """Write one record for each mistake; the counts of the summary add up to the questions asked."""
+    """Write one record for each mistake; the counts of the summary add up to all answers."""
     from distillery.config.review import StudentAnswers
     from distillery.files import write_json
     from distillery.peer_review.mistakes import find_mistakes

@@ -20,14 +20,14 @@ def main(
     verdicts: Path | None = None,
     grader: str = "robust",
 ) -> dict[str, Any]:
-    """Write the reviews, every raw reply, and counts that add up.
+    """Write the reviews, every full reply, and counts that add up.
 
     Args:
-        reviewers: Name -> prompt section, of those that have this model.
+        reviewers: Name -> prompt section, of the reviewers with this model.
         routing: Teacher -> all of its reviewers.
         review: The committee's section on reviews: protocol, decoding, hint, samples.
         questions: Read where the hint is the reference solution.
-        verdicts: Answer checks by `grader`; given where only rationales with a right answer are reviewed.
+        verdicts: Answer checks by `grader`; given if only rationales with a right answer are reviewed.
     """
     from collections import Counter
 
@@ -53,8 +53,8 @@ def main(
     )
     write_records(reviews, given)
     write_records(replies, written)
-    reasons = Counter(one.reason for one in given if one.reason is not None)
-    valid = sum(one.score is not None for one in given)
+    reasons = Counter(record.reason for record in given if record.reason is not None)
+    valid = sum(record.score is not None for record in given)
     write_json(
         summary,
         {"routed": routed, "reviews": len(given), "valid": valid, "invalid": reasons, "replies": counts_of(written)},

@@ -15,7 +15,7 @@ def main(
     verdicts: Path | None = None,
     grader: str = "robust",
 ) -> None:
-    """Write one row for each rationale, in an order that says nothing about its author."""
+    """Write one row for each rationale, in an order that does not reveal its author."""
     from distillery.peer_review.assignments import read_assignments
     from distillery.peer_review.human_sheets import write_sheet
     from distillery.peer_review.records import Mistake

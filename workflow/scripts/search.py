@@ -17,7 +17,7 @@ def main(
 ) -> dict[str, Any]:
     """Write the best program of each question, and how many were finished."""
     from distillery.files import read_json_lines, write_json
-    from distillery.programs.step_scorers import scorer_named
+    from distillery.programs.step_scorers import STEP_SCORERS
     from distillery.programs.step_search import search
     from distillery.records import Question, read_records, write_records
     from distillery.sampling.sampler import CompletionSampler
@@ -28,7 +28,7 @@ def main(
         read_json_lines(exemplars),
         spec,
         model_sampler,
-        scorer_named(spec["steps"]["scorer"]),
+        STEP_SCORERS[spec["steps"]["scorer"]](),
         sampler=sampler,
     )
     write_records(completions, best)

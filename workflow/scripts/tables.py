@@ -1,4 +1,4 @@
-"""Make one experiment's table (Markdown, CSV, HTML) and its figure (SVG, PNG)."""
+"""Make one experiment's table (Markdown, CSV, Parquet, HTML) and its figure (SVG, PNG)."""
 
 from pathlib import Path
 from typing import Any
@@ -12,25 +12,27 @@ def main(
     costs: list[Path],
     markdown: Path,
     csv: Path,
+    parquet: Path,
     html: Path,
     svg: Path,
     png: Path,
     experiment: dict[str, Any],
     cells: list[dict[str, Any]],
 ) -> None:
-    """Write the table in three forms and the figure in two.
+    """Write the table in four forms and the figure in two.
 
     Args:
         cells: One `Cell` section for each score, in the order of the experiment file; they name the other inputs.
     """
     from distillery.config.experiment import Experiment
     from distillery.evaluation.figures import draw, save_figure
-    from distillery.evaluation.table_formats import write_csv, write_html, write_markdown
+    from distillery.evaluation.table_formats import write_csv, write_html, write_markdown, write_parquet
     from distillery.evaluation.tables import Cell, build_table
 
     table = build_table(Experiment.model_validate(experiment), [Cell.model_validate(cell) for cell in cells])
     write_markdown(table, markdown)
     write_csv(table, csv)
+    write_parquet(table, parquet)
     write_html(table, html)
     save_figure(draw(table, Experiment.model_validate(experiment).figure), svg, png)
 

@@ -16,7 +16,6 @@ def main(
     train: dict[str, Any],
     objective: dict[str, Any],
     form: Literal["text", "program"],
-    recipe: str,
     seed: int,
     progress: Path,
     mentor: Path | None = None,
@@ -24,22 +23,23 @@ def main(
 ) -> dict[str, Any]:
     """Write the trained model's folder, its manifest and the course of the training.
 
+    The recipe's name is not given: recipes with equal rows, base model and settings are one training.
+
     Args:
         base: Manifest of the base model. `mentor`: manifest of the soft labels' source.
         form: What targets are, by the student's prompt.
         matched: Rows of another recipe: this training makes as many updates as that one would.
-        progress: Where checkpoints lie; a training that finds some goes on from the last.
+        progress: Folder of checkpoints; a training that finds some continues from the last.
     """
-    from pydantic import TypeAdapter
-
-    from distillery.config.recipe import Objective, Train
+    from distillery.config.recipe import Train
     from distillery.files import sha256_file, write_json
     from distillery.models.manifest import Training, describe_model, read_manifest, same_vocabulary
     from distillery.records import TrainingRow, read_records
+    from distillery.training.objectives import OBJECTIVES
 
     started_from = read_manifest(base)
     assert started_from.architecture != "api"  # settings are checked: endpoints only teach
-    how = Train.model_validate(train)
+    settings = Train.model_validate(train)
     if mentor is not None:
         same_vocabulary(read_manifest(mentor), started_from)
     steps = None
@@ -47,32 +47,41 @@ def main(
         from distillery.training.held_out import hold_out
         from distillery.training.units import count_units
 
-        units = count_units(hold_out(list(read_records(matched, TrainingRow)), how.held_out)[0])
-        steps = math.ceil(units / how.batch_size) * how.epochs
+        units = count_units(hold_out(list(read_records(matched, TrainingRow)), settings.held_out)[0])
+        steps = math.ceil(units / settings.batch_size) * settings.epochs
 
     import torch
 
-    from distillery.training.train import train_model  # heavy libraries are loaded once the inputs are known to be good
+    from distillery.training.train import TrainingJob, train_model  # heavy, so after the inputs are known to be good
 
     course = train_model(
         list(read_records(rows, TrainingRow)),
-        base.parent / "model",
-        folder,
-        train=how,
-        objective=TypeAdapter(Objective).validate_python(objective),
-        mentor=mentor.parent / "model" if mentor else None,
-        architecture=started_from.architecture,
-        form=form,
-        seed=seed,
-        checkpoints=progress,
-        steps=steps,
+        TrainingJob(
+            base=base.parent / "model",
+            out=folder,
+            checkpoints=progress,
+            train=settings,
+            objective=OBJECTIVES[objective["loss"]].model_validate(objective),
+            mentor=mentor.parent / "model" if mentor else None,
+            architecture=started_from.architecture,
+            form=form,
+            seed=seed,
+            steps=steps,
+        ),
     )
+    rows_sha256 = sha256_file(rows)
     made = describe_model(
         folder,
-        name=f"{recipe} on {started_from.name}, seed {seed}",
+        name=f"{started_from.name}, {objective['loss']} on rows {rows_sha256[:12]}, seed {seed}",
         kind="trained",
         architecture=started_from.architecture,
-        training=Training(base=started_from.identity, recipe=recipe, rows_sha256=sha256_file(rows), steps=course.steps),
+        training=Training(
+            base=started_from.identity,
+            objective=objective["loss"],
+            rows_sha256=rows_sha256,
+            seed=seed,
+            steps=course.steps,
+        ),
     )
     write_json(manifest, made.model_dump(mode="json"))
     device = "gpu" if torch.cuda.is_available() else "cpu"

@@ -6,10 +6,10 @@ import pytest
 import yaml
 
 from distillery.config.committee_checks import routing_of
-from distillery.config.load import load_workspace
 from distillery.errors import UserError
 from distillery.peer_review.audit_pages import write_pages
 from distillery.records import TrainingRow
+from distillery.registry import load_workspace
 from distillery.training.units import count_units
 
 REPOSITORY = Path(__file__).parents[3]
@@ -43,7 +43,7 @@ FAULTS = {
     "a pair that is none": (lambda file: file["same_family"].append(["x", "fixed"]), ["no such reviewer"]),
     "unknown model": (lambda file: file["teachers"]["fixed"].update(model="gpt-9"), ["gpt-9", "teachers.fixed.model"]),
     "unknown prompt": (lambda file: file["teachers"]["fixed"].update(feedback="no"), ["teachers.fixed.feedback"]),
-    "unknown review prompt": (lambda file: file["teachers"]["fixed"].update(review="no"), ["review of fixed"]),
+    "unknown review prompt": (lambda file: file["teachers"]["fixed"].update(review="no"), ["teachers.fixed.review"]),
     "unknown exam": (lambda file: file["student_answers"].update(sampler="no"), ["student_answers.sampler"]),
     "an exam by a teacher": (
         lambda file: file["student_answers"].update(sampler="smollm2-few-shot"),
@@ -138,7 +138,9 @@ def test_a_person_reviews_once_the_sheet_is_named(config):
     edit(config, COMMITTEE, lambda file: file.update(people={"anna": {}}))
     committee = load(config).committees["miniature"]
     assert "anna" not in routing_of(committee)["fixed"] and "anna" in routing_of(committee, also="anna")["fixed"]
-    edit(config, COMMITTEE, lambda file: file["people"]["anna"].update(sheet="anna.csv"))
+    sheet = config / "anna.csv"
+    sheet.touch()
+    edit(config, COMMITTEE, lambda file: file["people"]["anna"].update(sheet=str(sheet)))
     assert "anna" in routing_of(load(config).committees["miniature"])["fixed"]
 
 

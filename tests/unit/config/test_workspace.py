@@ -6,8 +6,8 @@ import pytest
 import yaml
 
 from distillery.config import schemas
-from distillery.config.load import load_workspace
 from distillery.errors import UserError
+from distillery.registry import REGISTRY, load_workspace
 
 REPOSITORY = Path(__file__).parents[3]
 
@@ -45,6 +45,10 @@ FAULTS = {
     ),
     "wrong type": ("recipes/fine-tune.yaml", "train.epochs", "many", ["train.epochs", "'many'"]),
     "out of bounds": ("recipes/mentor-kd.yaml", "objective.lambda", 1.5, ["lambda", "1.5"]),
+    "unknown loss": ("recipes/mentor-kd.yaml", "objective.loss", "hinge", ["objective.loss", "'hinge'", "two-task"]),
+    "a loss that is no name": ("recipes/mentor-kd.yaml", "objective.loss", {"a": 1}, ["objective.loss", "two-task"]),
+    "unknown generator": ("tasks/arithmetic.yaml", "source.generator", "sums", ["'sums'", "coin_flip"]),
+    "unknown source of rows": ("recipes/fine-tune.yaml", "rows.gold.from", "silver", ["'silver'", "programs"]),
     "needed key left out": ("tasks/arithmetic.yaml", "answer", None, ["answer", "needed"]),
     "name is not the file's": ("prompts/student-cot.yaml", "prompt", "other", ["'other'", "student-cot"]),
     "unknown model of a sampler": ("samplers/smollm2-few-shot.yaml", "model", "gpt-9", ["gpt-9", "smollm2-135m"]),
@@ -53,7 +57,7 @@ FAULTS = {
         "experiments/miniature.yaml",
         "arms",
         [{"recipe": "fine-tune-cot"}, {"recipe": "fine-tune-cot", "set": {"train.epochs": 9}}],
-        ["one title", "arms.title", "title of its own"],
+        ["one title", "arms.1.title", "title of its own"],
     ),
     "unknown recipe of an arm": ("experiments/miniature.yaml", "arms", [{"recipe": "nope"}], ["nope", "mentor-kd"]),
     "unknown task of an experiment": ("experiments/miniature.yaml", "tasks", ["nope"], ["nope", "arithmetic"]),
@@ -99,7 +103,7 @@ def test_a_fault_is_refused_with_file_key_value_and_remedy(config, file, key, va
     edit(config / file, key, value)
     with pytest.raises(UserError) as told:
         load_workspace({"experiments": ["miniature"]}, config)
-    assert all(".yaml: " in line for line in str(told.value).splitlines())
+    assert all(".yaml:" in line for line in str(told.value).splitlines())
     for word in words:
         assert word in str(told.value)
 
@@ -181,10 +185,10 @@ def test_a_key_that_a_recipe_drops_stays_dropped_in_what_extends_it(config):
 
 def test_schemas_and_key_tables_are_those_of_the_models():
     """On failure: `make schemas`."""
-    for name, text in schemas.schemas().items():
+    for name, text in schemas.schemas(REGISTRY).items():
         assert (REPOSITORY / "workflow/schemas" / name).read_text() == text, name
     readme = (REPOSITORY / "config/README.md").read_text()
-    assert schemas.readme_with_keys(readme) == readme
+    assert schemas.readme_with_keys(readme, REGISTRY) == readme
 
 
 def test_the_how_tos_setup_of_codet5_takes_every_recipe_of_pad(config):

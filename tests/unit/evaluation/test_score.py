@@ -6,8 +6,8 @@ from hypothesis import strategies as st
 
 from distillery.errors import UserError
 from distillery.evaluation.intervals import difference_interval, pooled_interval, wilson
-from distillery.evaluation.score import score, summarise
-from distillery.records import Completion, Outcome, Question
+from distillery.evaluation.score import score, score_rounds, summarise
+from distillery.records import Completion, Draft, Outcome, Question
 from distillery.verification import judge as judging
 from distillery.verification.graders import DEFAULT_GRADERS, Graded
 from distillery.verification.judge import Reading
@@ -38,7 +38,7 @@ def completion(number, text="2 + 2 = 4 --> 4", finish_reason="stop", tokens=10, 
 @given(outcomes=st.lists(st.sampled_from(list(Outcome)), min_size=1, max_size=40))
 def test_the_outcomes_add_up_to_the_questions_asked(outcomes):
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(judging, "grade", lambda text, *_: Graded(Outcome(text), None, "told so"))
+        patch.setattr(judging, "grade", lambda text, *_: Graded(Outcome(text), None, "chosen by the test"))
         predictions = [completion(number, text=outcome.value) for number, outcome in enumerate(outcomes)]
         _, summary, _ = score(predictions, [question(number) for number in range(len(outcomes))], GRADERS, READING)
     assert summary["graders"].keys() == GRADERS.keys()
@@ -89,6 +89,25 @@ def test_tokens_are_averaged_and_cut_off_completions_counted_whatever_their_verd
     predictions = [completion(1, tokens=10), completion(2, tokens=31, finish_reason="length")]
     _, summary, _ = score(predictions, [question(1), question(2)], GRADERS, READING)
     assert (summary["asked"], summary["mean_completion_tokens"], summary["truncated_percent"]) == (2, 20.5, 50)
+
+
+def draft(number, round_, answer):
+    return Draft(
+        qid=f"q{number:03d}", round=round_, completion_id=f"d{number}-{round_}", text=f"--> {answer}", feedback=None
+    )
+
+
+def test_each_round_counts_the_newest_version_of_every_question_up_to_it():
+    # Gold is 4. Right: none at first; 1, 2 and 5 after one round; 1 and 3 after two, since 2 and 5 became wrong.
+    versions = [
+        draft(1, 0, 3), draft(1, 1, 4),
+        draft(2, 0, 3), draft(2, 1, 4), draft(2, 2, 5),
+        draft(3, 0, 3), draft(3, 2, 4),
+        draft(4, 0, 3),
+        draft(5, 0, 3), draft(5, 1, 4), draft(5, 2, 3),
+    ]  # fmt: skip
+    rounds = score_rounds(versions[::-1], [question(number) for number in (1, 2, 3, 4, 5)], GRADERS, READING)
+    assert rounds == {name: [0, 60, 40] for name in GRADERS}
 
 
 def test_importing_the_scorer_loads_neither_numpy_nor_pandas():

@@ -1,16 +1,19 @@
 """A table pools its cells, keeps the experiment's order, and prints the same bytes for the same numbers."""
 
 import csv
+import re
 from html.parser import HTMLParser
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from distillery.config.experiment import Experiment, Figure
 from distillery.errors import UserError
 from distillery.evaluation.intervals import wilson
 from distillery.evaluation.score import summarise
-from distillery.evaluation.table_formats import columns, write_csv, write_html, write_markdown
-from distillery.evaluation.tables import Cell, build_table
+from distillery.evaluation.table_formats import columns, to_frame, write_csv, write_html, write_markdown, write_parquet
+from distillery.evaluation.tables import Cell, build_table, setting_labels
 from distillery.files import read_json, write_json
 from distillery.records import GradedPrediction, Outcome, write_records
 
@@ -150,7 +153,7 @@ def test_cells_that_contradict_each_other_are_refused(cell):
         build_table(experiment(grader="strict"), [cell()])
     with pytest.raises(UserError, match="qid sums-008: other test questions"):
         build_table(experiment(), [cell("a", asked=10), cell("b", asked=8)])
-    with pytest.raises(UserError, match="two arms have one title: a and b"):
+    with pytest.raises(UserError, match="two arms have the same title: a and b"):
         build_table(experiment(), [cell("a", arm_title="Same"), cell("b", arm_title="Same")])
     with pytest.raises(UserError, match="different published numbers"):
         build_table(experiment(), [cell(seed=1, published=1.0), cell(seed=2, published=2.0)])
@@ -217,6 +220,117 @@ def test_csv_has_one_number_per_field(cell, tmp_path):
     base, swept = csv.DictReader((tmp_path / "out" / "table.csv").open())
     assert (base["accuracy"], base["accuracy_paper"], base["difference"], base["published"]) == ("60.0", "70.0", "", "")
     assert (swept["swept"], swept["difference_low"]) == ('{"rows.degree": 2}', "0.0")
+
+
+def a_full_table(cell):
+    """A row with a published number and costs, a row without, and two graders."""
+    costs = {"training_rows": 96, "samples_used": 384, "train_seconds": 12.34, "device": "cpu"}
+    return build_table(
+        experiment(baseline="base"),
+        [
+            cell("base", costs=costs, published=45.65, published_source="Table 1"),
+            cell("cot", seed=1, right=5, swept={"rows.degree": 2}),
+            cell("cot", seed=2, right=7, swept={"rows.degree": 2}),
+        ],
+    )
+
+
+def test_csv_is_the_text_that_a_plain_csv_writer_makes_of_the_rows(cell, tmp_path):
+    table = a_full_table(cell)
+    with (tmp_path / "expected.csv").open("w", newline="", encoding="utf-8") as out:
+        lines = csv.writer(out, lineterminator="\n")
+        head = "task,model,recipe,arm,swept,accuracy,low,high,questions,seeds,unparsable,truncated,raised,rounds"
+        head += ",difference,difference_low,difference_high,published,published_source,verdict,samples_used"
+        head += ",training_rows,train_seconds,device,accuracy_paper"
+        lines.writerow(head.split(","))
+        base, cot = table.rows
+        lines.writerow(
+            ["sums", "small", "base", "BASE", "", 60.0, *base.interval, 10, "1", 40.0, 0.0, "", "", "", "", "", 45.65,
+             "Table 1", "inside", 384.0, 96.0, 12.3, "cpu", 70.0]
+        )  # fmt: skip
+        lines.writerow(
+            ["sums", "small", "cot", "COT (degree=2)", '{"rows.degree": 2}', 60.0, *cot.interval, 10, "1 2", 40.0, 0.0,
+             "", "", 0.0, *cot.difference_interval, "", "", "", "", "", "", "", 70.0]
+        )  # fmt: skip
+    write_csv(table, tmp_path / "table.csv")
+    assert (tmp_path / "table.csv").read_bytes() == (tmp_path / "expected.csv").read_bytes()
+
+
+def test_parquet_holds_the_frame_with_its_types_and_nothing_that_varies(cell, tmp_path):
+    import pandas as pd
+    import pyarrow.parquet as pq
+
+    table = a_full_table(cell)
+    for name in ("one", "two"):
+        write_parquet(table, tmp_path / f"{name}.parquet")
+    assert (tmp_path / "one.parquet").read_bytes() == (tmp_path / "two.parquet").read_bytes()
+    frame = pd.read_parquet(tmp_path / "one.parquet", dtype_backend="numpy_nullable")
+    pd.testing.assert_frame_equal(frame, to_frame(table))
+    assert frame["questions"].dtype == "Int64" and frame["published"].tolist() == [45.65, pd.NA]
+    assert pq.read_schema(tmp_path / "one.parquet").metadata is None
+
+
+PATHS = st.lists(st.lists(st.sampled_from("abc"), min_size=1, max_size=4).map(".".join), unique=True, max_size=6)
+
+
+@given(PATHS)
+def test_no_two_settings_share_a_label_and_no_label_is_longer_than_needed(paths):
+    labels = setting_labels(paths)
+    assert list(labels) == paths and len(set(labels.values())) == len(paths)
+    for path, label in labels.items():
+        assert f".{path}".endswith(f".{label}")
+        shorter = label.partition(".")[2]
+        assert not shorter or any(f".{other}".endswith(f".{shorter}") for other in paths if other != path)
+
+
+def test_two_settings_with_one_last_key_are_told_apart_in_rows_and_curves(cell):
+    from distillery.evaluation.figures import draw
+
+    cells = [
+        cell("cot.a", arm_title="COT", swept={"objective.alpha": 1, "train.epochs": 2}),
+        cell("cot.b", arm_title="COT", swept={"train.lora.alpha": 1, "train.epochs": 2}),
+    ]
+    table = build_table(experiment(), cells)
+    arms = ["COT (objective.alpha=1, epochs=2)", "COT (lora.alpha=1, epochs=2)"]
+    assert [row.arm for row in table.rows] == arms
+    chart = str(draw(table, Figure(over="train.epochs")).to_dict())
+    assert "COT (objective.alpha=1)" in chart and "COT (lora.alpha=1)" in chart
+
+
+def test_programs_that_were_rejected_or_raised_are_both_counted_as_raised(cell):
+    made = cell(asked=8, right=1)
+    scores = read_json(made.scores) | {"programs": True}
+    scores["graders"]["robust"] |= {"unparsable": 4, "rejected": 1, "raised": 2}
+    write_json(made.scores, scores)
+    [row] = build_table(experiment(), [made]).rows
+    assert (row.raised, row.unparsable) == (37.5, 50.0)
+
+
+def test_accuracies_after_rounds_are_averaged_round_by_round_and_a_short_run_keeps_its_last(cell):
+    cells = [cell(seed=1), cell(seed=2)]
+    for made, rounds in zip(cells, ([10.0, 20.0, 60.0], [30.0, 50.0]), strict=True):
+        write_json(made.scores, read_json(made.scores) | {"rounds": {"robust": rounds}})
+    assert build_table(experiment(), cells).rows[0].rounds == (20.0, 35.0, 55.0)
+    write_json(cells[1].scores, read_json(cells[1].scores) | {"rounds": {}})
+    assert build_table(experiment(), cells).rows[0].rounds == ()
+
+
+@pytest.mark.parametrize("beside", [False, True], ids=["one model in each arm", "an arm with two models"])
+def test_bars_stand_around_the_label_of_their_arm(cell, tmp_path, beside):
+    from distillery.evaluation.figures import draw, save_figure
+
+    cells = [cell("few", model="large"), cell("fine", model="small"), cell("pad", model="small", right=9)]
+    cells += [cell("fine", model="large")] if beside else []
+    save_figure(draw(build_table(experiment(), cells), Figure()), tmp_path / "f.svg", tmp_path / "f.png")
+    svg = (tmp_path / "f.svg").read_text(encoding="utf-8")
+    labels = {arm: float(y) for y, arm in re.findall(r'translate\(-10,([\d.]+)\)"[^>]*>(FEW|FINE|PAD)<', svg)}
+    bars = re.findall(
+        r'aria-label="[^"]*arm: (FEW|FINE|PAD)[^"]*"[^>]*"bar"[^>]* d="M[\d.]+,([\d.]+)h[\d.]+v([\d.]+)', svg
+    )
+    assert len(bars) == len(cells) and len(labels) == 3
+    for arm, label in labels.items():
+        middles = [float(top) + float(height) / 2 for name, top, height in bars if name == arm]
+        assert sum(middles) / len(middles) == pytest.approx(label - 3, abs=2)  # the text's baseline is below its middle
 
 
 def test_figures_are_the_same_bytes_each_time_and_keep_the_order_of_the_arms(cell, tmp_path):

@@ -45,8 +45,8 @@ def remove(job: Job) -> None:
     """As Snakemake does before a job starts."""
     for path in job.outputs.values():
         if path.is_dir():
-            for one in sorted(path.rglob("*"), reverse=True):
-                one.rmdir() if one.is_dir() else one.unlink()
+            for inner in sorted(path.rglob("*"), reverse=True):
+                inner.rmdir() if inner.is_dir() else inner.unlink()
             path.rmdir()
         else:
             path.unlink(missing_ok=True)
@@ -112,7 +112,7 @@ def test_a_restored_file_edited_in_place_is_never_served_again(job, maker, lengt
     assert "were changed" in caplog.text
     remove(job)
     run(replace(job), maker)
-    assert made(job) == (WEIGHTS, "4") and maker.runs == 2, "what was computed anew is kept again"
+    assert made(job) == (WEIGHTS, "4") and maker.runs == 2, "what was computed again is kept again"
 
 
 def test_a_touched_weight_file_is_checked_and_served(job, maker):
@@ -208,12 +208,12 @@ run(Job("slow", {"number": Path("in.txt")}, {"result": Path(sys.argv[1])}, {}), 
 """
     (tmp_path / "program.py").write_text(program)
     jobs = [subprocess.Popen([sys.executable, "program.py", f"{n}.txt"], cwd=tmp_path) for n in range(3)]
-    assert [one.wait(60) for one in jobs] == [0, 0, 0]
+    assert [process.wait(60) for process in jobs] == [0, 0, 0]
     assert [(tmp_path / f"{n}.txt").read_text() for n in range(3)] == ["2"] * 3
     assert (tmp_path / "runs.txt").read_text() == "run\n"
 
 
 def test_an_entry_is_plain_json(job, maker):
     run(job, maker)
-    told = json.loads(ArtifactCache.from_environment().entry_path(job.key).read_text())
-    assert told["record"]["params"]["factor"] == 2
+    entry = json.loads(ArtifactCache.from_environment().entry_path(job.key).read_text())
+    assert entry["record"]["params"]["factor"] == 2

@@ -84,11 +84,11 @@ def job_with(params: dict) -> Job:
 
 
 @given(params, params)
-def test_two_keys_are_equal_exactly_when_the_parameters_are(one, other):
+def test_two_keys_are_equal_exactly_when_the_parameters_are(first, second):
     def form(value):  # 1, 1.0 and true are equal in Python, but not as parameters
         return json.dumps(value, sort_keys=True)
 
-    assert (job_with(one).key == job_with(other).key) == (form(one) == form(other))
+    assert (job_with(first).key == job_with(second).key) == (form(first) == form(second))
 
 
 @given(params)
@@ -126,9 +126,9 @@ contents = st.dictionaries(names, st.lists(st.binary(max_size=6), max_size=2), m
 def placed_job(root: Path, inputs: dict[str, list[bytes]], params: dict, *, where: str, threads: int) -> Job:
     """A job whose inputs have these contents, at paths of its own."""
     files = {}
-    for name, ones in inputs.items():
+    for name, texts in inputs.items():
         files[name] = []
-        for number, data in enumerate(ones):
+        for number, data in enumerate(texts):
             path = root / where / f"{name}-{number}"
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(data)
@@ -145,12 +145,12 @@ def test_paths_threads_gpus_and_logs_are_no_part_of_a_key(tmp_path_factory, inpu
     assert here.key == there.key
 
 
-@given(one=contents, other=contents)
-def test_the_contents_and_names_of_inputs_are_part_of_a_key(tmp_path_factory, one, other):
+@given(some=contents, other=contents)
+def test_the_contents_and_names_of_inputs_are_part_of_a_key(tmp_path_factory, some, other):
     root = tmp_path_factory.mktemp("key")
-    first = placed_job(root, one, {}, where="first", threads=1)
+    first = placed_job(root, some, {}, where="first", threads=1)
     second = placed_job(root, other, {}, where="second", threads=1)
-    assert (first.key == second.key) == (one == other)
+    assert (first.key == second.key) == (some == other)
 
 
 @given(stage=names, other=names)

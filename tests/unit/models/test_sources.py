@@ -185,7 +185,9 @@ def test_a_trained_model_says_where_it_comes_from(folder, tmp_path):
     prepared(LocalModel(kind="local", path=str(folder)), tmp_path / "student")
     weights = load_file(tmp_path / "student" / "model.safetensors")
     save_file({name: tensor + 1 for name, tensor in weights.items()}, tmp_path / "student" / "model.safetensors")
-    origin = Training(base=read_manifest(folder).identity, recipe="fine-tune-cot", rows_sha256="0" * 64, steps=7)
+    origin = Training(
+        base=read_manifest(folder).identity, objective="cross-entropy", rows_sha256="0" * 64, seed=1, steps=7
+    )
     options = {"name": "student", "kind": "trained", "architecture": "causal", "training": origin}
     trained = describe_model(tmp_path / "student", **options)
     models.write_manifest(tmp_path / "student", trained)

@@ -164,10 +164,15 @@ def test_repeats_of_a_review_do_not_decide():
 @pytest.mark.parametrize(
     ("rationale", "reviews", "rule", "words"),
     [
-        (written(), reviewed({"bert": 5}, qid="q2"), {}, "of no rationale"),
-        (written(), [reviewed({"bert": 5})[0].model_copy(update={"author": "zoe"})], {}, "but the rationale is anna's"),
+        (written(), reviewed({"bert": 5}, qid="q2"), {}, "belongs to no rationale"),
+        (
+            written(),
+            [reviewed({"bert": 5})[0].model_copy(update={"author": "zoe"})],
+            {},
+            "but the rationale is by anna",
+        ),
         (written(), reviewed({"bert": 5}) * 2, {}, "two reviews"),
-        (written(text="None", finish_reason="failed"), reviewed({"bert": 5}), {}, "does not exist"),
+        (written(text="None", finish_reason="failed"), reviewed({"bert": 5}), {}, "empty rationale"),
         (written(), reviewed({"bert": 5}), {"aggregate": "weighted", "weights": {"cleo": 1.0}}, "has no weight"),
         (written(), [], {"gate": "right"}, "no verdict of the grader robust"),
     ],
@@ -212,24 +217,27 @@ def test_a_broken_reviewer_accepts_nothing(fault):
     """Through the whole way: routing, reply, record, decision."""
     rationales = [written("anna"), written("bert"), written("cleo")]
     todo, _ = assignments(rationales, routes({"anna": "x", "bert": "y", "cleo": "z"}))
-    replies = [written(one.reviewer, one.qid, FAULTS[fault]) for one in todo]
-    reviews = [review_of(one, reply, "robust") for one, reply in zip(todo, replies, strict=True)]
+    replies = [written(assignment.reviewer, assignment.qid, FAULTS[fault]) for assignment in todo]
+    reviews = [review_of(assignment, reply, "robust") for assignment, reply in zip(todo, replies, strict=True)]
     assert all(review.score is None and review.reason for review in reviews)
     made, counts = decide(rationales, reviews, [], AcceptanceRule(threshold=0, min_reviews=1))
-    assert {one.decision for one in made} == {UNDECIDED}
+    assert {acceptance.decision for acceptance in made} == {UNDECIDED}
     assert counts["decisions"] == {"accepted": 0, "rejected": 0, "undecided": 3}
 
 
 @given(st.lists(st.one_of(st.text(), st.sampled_from([*FAULTS.values(), "[5]", "3"])), min_size=2, max_size=2))
 def test_an_accepted_rationale_has_scores_on_the_scale_alone(texts):
     todo, _ = assignments([written()], {"anna": ("bert", "cleo")})
-    reviews = [review_of(one, written(one.reviewer, text=text), "paper") for one, text in zip(todo, texts, strict=True)]
+    reviews = [
+        review_of(assignment, written(assignment.reviewer, text=text), "paper")
+        for assignment, text in zip(todo, texts, strict=True)
+    ]
     (made,), _ = decide([written()], reviews, [], AcceptanceRule(min_reviews=1, threshold=0))
     valid = [score for score in made.scores.values() if score is not None]
     assert all(score in range(1, 6) for score in valid)
     assert (made.decision == ACCEPTED) == bool(valid)
     assert made.scores == {
-        one.reviewer: parse_score(text, "paper").score for one, text in zip(todo, texts, strict=True)
+        assignment.reviewer: parse_score(text, "paper").score for assignment, text in zip(todo, texts, strict=True)
     }
 
 
@@ -282,7 +290,7 @@ def test_every_mistake_is_a_pair_or_dropped_for_a_reason(feedback, rationales, a
         and any((name, n) in usable for name in TEACHERS if teacher in (None, name))
     }
     if not both:
-        with pytest.raises(UserError, match="not one mistake"):
+        with pytest.raises(UserError, match="no mistake has both"):
             paired(feedback, rationales, accepted, kind, teacher)
         return
     rows, summary = paired(feedback, rationales, accepted, kind, teacher)
@@ -332,7 +340,7 @@ def test_a_draw_stays_while_its_candidate_does():
 
 def test_mode_and_teacher_go_together():
     for mode, teacher in [("single", None), ("mixed", "anna")]:
-        with pytest.raises(UserError, match="mode single needs a teacher"):
+        with pytest.raises(UserError, match="mode `single` needs a teacher"):
             paired(EVERYTHING, EVERYTHING, EVERYTHING, mode, teacher)
 
 
@@ -342,10 +350,10 @@ def test_a_random_drop_keeps_as_many_questions_and_fewer_are_part_of_more(seed, 
     everything, _ = decide(rationales, [], [], AcceptanceRule(peers=False))
 
     def kept(count):
-        like = [one for one in everything if int(one.qid[1:]) < count]
+        like = [acceptance for acceptance in everything if int(acceptance.qid[1:]) < count]
         made = size_matched(everything, like, seed)
         assert len(made) == len(everything)
-        return {one.qid for one in made if one.decision == ACCEPTED}
+        return {acceptance.qid for acceptance in made if acceptance.decision == ACCEPTED}
 
     assert len(kept(wanted)) == wanted
     assert kept(max(0, wanted - 1)) <= kept(wanted)
@@ -353,5 +361,5 @@ def test_a_random_drop_keeps_as_many_questions_and_fewer_are_part_of_more(seed, 
 
 def test_a_random_drop_cannot_keep_more_than_there_is():
     everything, _ = decide([written(qid="q1"), written(qid="q2")], [], [], AcceptanceRule(peers=False))
-    with pytest.raises(UserError, match="2 questions are to be drawn, and 1"):
+    with pytest.raises(UserError, match="2 questions are wanted, but only 1"):
         size_matched(everything[:1], everything, 0)

@@ -1,4 +1,4 @@
-"""Asking teachers and reviewers: what each is shown, what is asked again, and faults that never become a score."""
+"""Requests to teachers and reviewers: what each sees, what is generated again, and faults that never become a score."""
 
 import pytest
 from hypothesis import given
@@ -7,10 +7,10 @@ from hypothesis import strategies as st
 from distillery.config.committee_checks import routes
 from distillery.config.review import AcceptanceRule
 from distillery.peer_review.acceptance import decide, sweep_thresholds
-from distillery.peer_review.ask import SCORES, ask_reviewers, ask_teachers
+from distillery.peer_review.ask import SCORES, ask_reviewers, ask_teachers, hints_of
 from distillery.peer_review.assignments import assignments
 from distillery.peer_review.records import Decision, Mistake, Taught
-from distillery.records import Verdict
+from distillery.records import Question, Verdict
 from distillery.sampling import sampler as sampling
 from distillery.sampling.backends.base import Generated
 from distillery.sampling.logprobs import decode_choice, encode_choice
@@ -33,22 +33,22 @@ MISTAKES = [
 
 
 class Scripted:
-    """A backend that answers as told, and notes every prompt; choices get `scores`, which may break the constraint."""
+    """A backend with fixed answers that records every prompt; choices get `scores`, which may break the constraint."""
 
     def __init__(self, text="fine", scores=LIKELY_FOUR, finish_reason="stop"):
         self.text, self.scores, self.finish_reason = text, scores, finish_reason
         self.prompts: list[str] = []
 
     def generate(self, asked, series):
-        for one in asked:
-            self.prompts.append(one.request.prompt)
+        for pending in asked:
+            self.prompts.append(pending.request.prompt)
             text = self.scores if series.choice else self.text
-            yield Generated(one.key, text, "stop" if series.choice else self.finish_reason, 1, 1)
+            yield Generated(pending.key, text, "stop" if series.choice else self.finish_reason, 1, 1)
 
 
 @pytest.fixture
 def asking(tmp_path, monkeypatch):
-    """Give a backend, get an model_sampler on one store."""
+    """Make a sampler with a given backend; all samplers share one store."""
 
     def make(backend, model="m"):
         monkeypatch.setattr(sampling, "open_backend", lambda *_: backend)
@@ -67,10 +67,10 @@ def teachers(*names):
 
 def rationales(*authors):
     return [
-        Taught(completion_id=f"{author}-{one.qid}", qid=one.qid, sampler=author, sample_index=0, text=f"by {author}",
-               finish_reason="stop", prompt_tokens=1, completion_tokens=1)
+        Taught(completion_id=f"{author}-{mistake.qid}", qid=mistake.qid, sampler=author, sample_index=0,
+               text=f"by {author}", finish_reason="stop", prompt_tokens=1, completion_tokens=1)
         for author in authors
-        for one in MISTAKES
+        for mistake in MISTAKES
     ]  # fmt: skip
 
 
@@ -78,7 +78,7 @@ def review(model_sampler, authors=("anna", "bert", "cleo"), protocol="robust", s
     panel = {name: name for name in authors}
     todo, _ = assignments(rationales(*authors), routes(panel, at_least=1))
     asked = dict.fromkeys(reviewers or authors, section)
-    hints = {one.qid: one.gold for one in MISTAKES}
+    hints = {mistake.qid: mistake.gold for mistake in MISTAKES}
     return ask_reviewers(todo, MISTAKES, asked, model_sampler, protocol=protocol, decoding=DECODING, hints=hints)
 
 
@@ -113,8 +113,27 @@ def test_one_more_reviewer_draws_only_its_own_calls(asking):
 def test_a_reviewer_never_reads_who_wrote_a_rationale_nor_its_own(asking):
     reviews, replies = review(asking(Scripted()))
     assert len(reviews) == len(replies) == 18
-    assert all(one.author != one.reviewer for one in reviews)
-    assert {one.text for one in replies} == {"fine"}, "raw replies are kept"
+    assert all(review.author != review.reviewer for review in reviews)
+    assert {reply.text for reply in replies} == {"fine"}, "raw replies are kept"
+
+
+def test_a_reviewer_sees_question_rationale_and_gold_answer_but_never_the_students_answer(asking):
+    backend = Scripted()
+    review(asking(backend), reviewers=["bert"], section=PAPER, protocol="paper")
+    expected = {f"Q: what is {n}? R: by {author} H: gold{n}\nJ:" for n in range(3) for author in ("anna", "cleo")}
+    assert set(backend.prompts) == expected and len(backend.prompts) == 6
+
+
+@pytest.mark.parametrize(
+    ("hint", "seen"),
+    [("answer", {"q0": "gold0", "q1": "gold1"}), ("reference", {"q0": "steps", "q1": "gold1"}), ("none", {})],
+)
+def test_a_hint_is_the_gold_answer_or_the_reference_solution(hint, seen):
+    questions = [
+        Question(qid="q0", task="t", question="what is 0?", gold="gold0", rationale="steps"),
+        Question(qid="q1", task="t", question="what is 1?", gold="gold1"),
+    ]
+    assert hints_of(hint, MISTAKES[:2], questions) == seen
 
 
 def test_a_score_by_choice_has_the_models_own_probabilities(asking):
@@ -152,10 +171,10 @@ FAULTS = {
 @pytest.mark.parametrize("scores", FAULTS.values(), ids=FAULTS)
 def test_a_server_that_breaks_the_constraint_gives_no_score_and_nothing_is_accepted(asking, scores):
     reviews, replies = review(asking(Scripted(scores=scores)))
-    assert {one.score for one in reviews} == {None} and all(one.reason for one in reviews)
+    assert {review.score for review in reviews} == {None} and all(review.reason for review in reviews)
     assert len(replies) == 18
     decided, _ = decide(rationales("anna", "bert", "cleo"), reviews, [], AcceptanceRule(threshold=0))
-    assert {one.decision for one in decided} == {Decision.UNDECIDED}
+    assert {acceptance.decision for acceptance in decided} == {Decision.UNDECIDED}
 
 
 @pytest.mark.parametrize("text", ["It is well reasoned.", "[83]", "[0]", "", "[]", "[good]"])
@@ -163,7 +182,7 @@ def test_a_server_that_breaks_the_constraint_gives_no_score_and_nothing_is_accep
 def test_a_reply_without_a_score_on_the_scale_is_never_accepted(asking, text, protocol):
     reviews, _ = review(asking(Scripted(text=text)), protocol=protocol, section=PAPER)
     decided, _ = decide(rationales("anna", "bert", "cleo"), reviews, [], AcceptanceRule(threshold=0, min_reviews=1))
-    assert {one.decision for one in decided} == {Decision.UNDECIDED}
+    assert {acceptance.decision for acceptance in decided} == {Decision.UNDECIDED}
 
 
 @given(st.text())
@@ -174,12 +193,12 @@ def test_no_text_passes_for_a_choice_off_the_scale(text):
 
 def test_two_scores_without_probabilities_have_no_expected_score(asking):
     reviews, _ = review(asking(Scripted(scores=encode_choice({}, "5"))))
-    assert {(one.score, one.expected) for one in reviews} == {(5, None)}
+    assert {(review.score, review.expected) for review in reviews} == {(5, None)}
 
 
 def test_a_null_rationale_is_not_reviewed(asking):
     backend = Scripted()
-    written = [one.model_copy(update={"text": " "}) for one in rationales("anna", "bert", "cleo")]
+    written = [rationale.model_copy(update={"text": " "}) for rationale in rationales("anna", "bert", "cleo")]
     todo, counts = assignments(written, routes({"anna": "a", "bert": "b", "cleo": "c"}))
     given_, replies = ask_reviewers(
         todo, MISTAKES, {"anna": REVIEW}, asking(backend), protocol="robust", decoding=DECODING, hints={}
@@ -191,9 +210,9 @@ def test_a_sweep_keeps_no_more_with_a_higher_threshold_and_counts_as_decide_does
     reviews, _ = review(asking(Scripted()))
     written = rationales("anna", "bert", "cleo")
     verdicts = [
-        Verdict(completion_id=one.completion_id, qid=one.qid, sample_index=0, grader="robust", outcome="right",
-                answer="1", reason="")
-        for one in written
+        Verdict(completion_id=completion.completion_id, qid=completion.qid, sample_index=0, grader="robust",
+                outcome="right", answer="1", reason="")
+        for completion in written
     ]  # fmt: skip
     found = sweep_thresholds(written, reviews, verdicts, AcceptanceRule())
     assert [row["accepted"] for row in found] == [9, 9, 9, 9, 0, 0], "all means are 4"

@@ -1,4 +1,4 @@
-"""Routing and the exam: who reviews whom, and which completions are mistakes."""
+"""Assignments and mistakes: who reviews whom, and which completions of the student are mistakes."""
 
 from collections import Counter
 
@@ -74,7 +74,7 @@ def test_every_rationale_goes_to_each_of_its_reviewers_once_and_a_null_one_to_no
     routing = routes(panel, at_least=0)
     todo, counts = assignments(rationales, routing)
     expected = Counter((r.completion_id, b) for r in rationales if r.text.strip() for b in routing[r.sampler])
-    assert Counter((one.rationale.completion_id, one.reviewer) for one in todo) == expected
+    assert Counter((assignment.rationale.completion_id, assignment.reviewer) for assignment in todo) == expected
     assert assignments(rationales[::-1], routing)[0] == todo
     assert counts["rationales"] == len(rationales) == counts["reviewed"] + counts["null"]
     assert counts["reviews"] == len(todo)
@@ -88,34 +88,38 @@ def test_every_rationale_goes_to_each_of_its_reviewers_once_and_a_null_one_to_no
     ),
 )
 def test_an_answer_check_in_front_stops_the_reviews_of_the_others_and_changes_none(panel, given_by):
-    kept = [one for one in given_by if one[0] in panel]
+    kept = [given for given in given_by if given[0] in panel]
     rationales = [written(author, f"q{n}", "because" if there else " ") for author, n, there, _ in kept]
-    passed = {(r.qid, r.completion_id) for r, one in zip(rationales, kept, strict=True) if one[3]}
+    passed = {(r.qid, r.completion_id) for r, given in zip(rationales, kept, strict=True) if given[3]}
     routing = routes(panel, at_least=0)
     todo, counts = assignments(rationales, routing, passed)
     everything, _ = assignments(rationales, routing)
-    assert todo == [one for one in everything if (one.qid, one.rationale.completion_id) in passed]
+    assert todo == [
+        assignment for assignment in everything if (assignment.qid, assignment.rationale.completion_id) in passed
+    ]
     assert counts["rationales"] == len(rationales) == counts["reviewed"] + counts["null"] + counts["stopped"]
 
 
 def test_only_verdicts_of_the_gates_grader_let_a_rationale_through(tmp_path):
     good, bad = written("anna", "q1"), written("anna", "q2")
-    write_records(tmp_path / "rationales.jsonl", [Taught.model_validate(one.model_dump()) for one in (good, bad)])
+    write_records(
+        tmp_path / "rationales.jsonl", [Taught.model_validate(rationale.model_dump()) for rationale in (good, bad)]
+    )
     outcomes = [(good, "robust", Outcome.RIGHT), (good, "paper", Outcome.WRONG)]
     outcomes += [(bad, "robust", Outcome.WRONG), (bad, "paper", Outcome.RIGHT)]
     verdicts = [
         TaughtVerdict(
-            completion_id=one.completion_id, qid=one.qid, sample_index=0, grader=grader, outcome=outcome, answer="1",
-            reason="",
+            completion_id=rationale.completion_id, qid=rationale.qid, sample_index=0, grader=grader, outcome=outcome,
+            answer="1", reason="",
         )
-        for one, grader, outcome in outcomes
+        for rationale, grader, outcome in outcomes
     ]  # fmt: skip
     write_records(tmp_path / "verdicts.jsonl", verdicts)
-    for grader, one in (("robust", good), ("paper", bad)):
+    for grader, rationale in (("robust", good), ("paper", bad)):
         todo, counts = read_assignments(
             [tmp_path / "rationales.jsonl"], {"anna": ("bert", "cleo")}, tmp_path / "verdicts.jsonl", grader
         )
-        assert {assigned.qid for assigned in todo} == {one.qid}
+        assert {assigned.qid for assigned in todo} == {rationale.qid}
         assert (counts["reviews"], counts["stopped"]) == (2, 1)
 
 
@@ -130,21 +134,21 @@ def test_an_author_without_a_route_is_refused():
         assignments([written("zoe", "q")], {"anna": ("bert",)})
 
 
-# The exam
+# Mistakes
 
 QUESTIONS = [Question(qid=f"q{n}", task="t", question=f"{n} + 1?", gold=str(n + 1)) for n in range(6)]
 
 
-def an_exam(outcomes):
+def an_answered_split(outcomes):
     """One completion a question, of the student; `outcomes` by the robust grader."""
     completions = [written("student", f"q{n}", f"It is 12, no, {n}.") for n in range(len(outcomes))]
     verdicts = [
         Verdict(
-            completion_id=one.completion_id, qid=one.qid, sample_index=0, grader=grader, outcome=outcome,
+            completion_id=completion.completion_id, qid=completion.qid, sample_index=0, grader=grader, outcome=outcome,
             answer="12" if outcome in ("right", "wrong") else None, reason="",
         )
         for grader in ("robust", "paper")
-        for one, outcome in zip(completions, outcomes if grader == "robust" else ["right"] * 9, strict=False)
+        for completion, outcome in zip(completions, outcomes if grader == "robust" else ["right"] * 9, strict=False)
     ]  # fmt: skip
     return QUESTIONS, completions, verdicts
 
@@ -154,9 +158,9 @@ def an_exam(outcomes):
     st.sampled_from(["keep", "drop"]),
     st.sampled_from(["keep", "drop"]),
 )
-def test_every_exam_answer_is_right_or_a_mistake_or_not_used_for_a_reason(outcomes, unparsable, truncated):
+def test_every_answer_of_the_student_is_right_or_a_mistake_or_not_used_for_a_reason(outcomes, unparsable, truncated):
     student_answers = StudentAnswers(unparsable=unparsable, truncated=truncated)
-    mistakes, counts = find_mistakes(*an_exam(outcomes), student_answers)
+    mistakes, counts = find_mistakes(*an_answered_split(outcomes), student_answers)
     assert counts["asked"] == len(outcomes) == counts["right"] + counts["mistakes"] + sum(counts["not_used"].values())
     assert counts["not_asked"] == 6 - len(outcomes)
     assert sum(counts["kinds"].values()) == counts["mistakes"] == len(mistakes)
@@ -167,23 +171,38 @@ def test_every_exam_answer_is_right_or_a_mistake_or_not_used_for_a_reason(outcom
     assert [mistake.qid for mistake in mistakes] == [f"q{n}" for n, outcome in enumerate(outcomes) if outcome in used]
 
 
+def test_a_limit_chooses_by_seed_among_all_mistakes_and_a_lower_limit_is_part_of_a_higher():
+    split = an_answered_split(["wrong"] * 6)
+
+    def chosen(limit, seed):
+        mistakes, counts = find_mistakes(*split, StudentAnswers(limit=limit, seed=seed))
+        assert counts["not_used"] == {"over the limit": 6 - limit} and counts["mistakes"] == limit
+        return {mistake.qid for mistake in mistakes}
+
+    for seed in range(20):
+        assert chosen(2, seed) < chosen(4, seed)
+    assert set.union(*(chosen(2, seed) for seed in range(20))) == {f"q{n}" for n in range(6)}
+
+
 def test_parse_failures_are_counted_apart():
-    mistakes, counts = find_mistakes(*an_exam(["wrong", "unparsable", "right"]), StudentAnswers(unparsable="keep"))
+    mistakes, counts = find_mistakes(
+        *an_answered_split(["wrong", "unparsable", "right"]), StudentAnswers(unparsable="keep")
+    )
     assert counts["kinds"] == {"wrong": 1, "unparsable": 1}
     assert [(mistake.kind, mistake.answer) for mistake in mistakes] == [("wrong", "12"), ("unparsable", None)]
 
 
 def test_the_published_cut_ends_at_the_first_occurrence_of_the_answer():
     for cut, text in {"none": "It is 12, no, 0.", "answer": "It is 12"}.items():
-        (mistake,), _ = find_mistakes(*an_exam(["wrong"]), StudentAnswers(cut=cut))
+        (mistake,), _ = find_mistakes(*an_answered_split(["wrong"]), StudentAnswers(cut=cut))
         assert mistake.text == text
 
 
-def test_the_exam_is_of_train_questions_with_one_completion_and_one_verdict_each():
-    questions, completions, verdicts = an_exam(["wrong", "wrong"])
+def test_student_answers_are_to_train_questions_with_one_completion_and_one_verdict_each():
+    questions, completions, verdicts = an_answered_split(["wrong", "wrong"])
     for asked, given_, judged, words in [
         (questions[:1], completions, verdicts, "no train question"),
-        (questions, completions + completions[:1], verdicts, "two completions"),
+        (questions, completions + completions[:1], verdicts, "two answers"),
         (questions, completions, verdicts[:1], "no verdict of the grader robust"),
     ]:
         with pytest.raises(UserError, match=words):

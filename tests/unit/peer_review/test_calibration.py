@@ -18,7 +18,9 @@ RELATIVE = ["rank", "z-score"]
 
 scores = st.integers(LOWEST, HIGHEST)
 panel = st.dictionaries(st.sampled_from(REVIEWERS), st.one_of(st.none(), scores), max_size=3)
-exchanges = st.lists(panel, min_size=1, max_size=12).map(lambda given: {f"r{n}": one for n, one in enumerate(given)})
+exchanges = st.lists(panel, min_size=1, max_size=12).map(
+    lambda given: {f"r{n}": scores for n, scores in enumerate(given)}
+)
 hows = st.sampled_from(RELATIVE)
 rules = st.fixed_dictionaries(
     {
@@ -51,7 +53,7 @@ def decided(exchange, **rule):
 
 
 def verdicts(made):
-    return [(one.decision, one.aggregate) for one in made]
+    return [(acceptance.decision, acceptance.aggregate) for acceptance in made]
 
 
 @given(exchanges, hows)
@@ -107,9 +109,9 @@ def test_a_reply_without_a_score_never_gets_one(exchange, how, rule):
 def test_without_calibration_the_aggregate_is_that_of_the_scores_as_given(exchange, rule):
     scores_ = valid(exchange)
     assert calibrated(scores_, "none") is scores_
-    for one in decided(exchange, **{**rule, "aggregate": "mean"}):
-        own = scores_[one.completion_id].values()
-        assert one.aggregate == (float(Fraction(sum(own), len(own))) if own else None)
+    for acceptance in decided(exchange, **{**rule, "aggregate": "mean"}):
+        own = scores_[acceptance.completion_id].values()
+        assert acceptance.aggregate == (float(Fraction(sum(own), len(own))) if own else None)
 
 
 @given(st.lists(scores, min_size=2, max_size=8), scores, hows)
@@ -117,7 +119,7 @@ def test_a_reviewer_that_gives_all_the_same_has_no_say(given_, always, how):
     exchange = {f"r{n}": {"bert": score, "cleo": always} for n, score in enumerate(given_)}
     alone = {name: {"bert": of["bert"]} for name, of in exchange.items()}
     rule = {"calibration": how, "threshold": 3, "min_reviews": 1}
-    assert [one.decision for one in decided(exchange, **rule)] == [one.decision for one in decided(alone, **rule)]
+    assert [made.decision for made in decided(exchange, **rule)] == [made.decision for made in decided(alone, **rule)]
 
 
 @given(exchanges, hows, st.integers(0, 3))

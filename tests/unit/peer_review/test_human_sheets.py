@@ -9,7 +9,8 @@ from distillery.config.review import AcceptanceRule
 from distillery.errors import UserError
 from distillery.peer_review.acceptance import decide
 from distillery.peer_review.assignments import assignments
-from distillery.peer_review.audit import audit, audit_markdown, weighted_kappa, write_audit
+from distillery.peer_review.audit import audit, weighted_kappa
+from distillery.peer_review.audit_pages import audit_markdown, write_pages
 from distillery.peer_review.human_sheets import read_sheet, write_sheet
 from distillery.peer_review.records import Mistake, Review
 from distillery.peer_review.released import mapd_exchange, mapd_mistakes
@@ -53,7 +54,7 @@ def filled(path, score, edit=lambda rows: rows, delimiter=","):
 def test_a_filled_sheet_gives_one_review_for_each_rationale(name, tmp_path):
     reviews = read_sheet(filled(tmp_path / name, "4"), TODO, reviewer="jo")
     assert [(r.qid, r.author, r.reviewer, r.score) for r in reviews] == [
-        (one.qid, one.author, "jo", 4) for one in TODO if one.reviewer == "jo"
+        (assignment.qid, assignment.author, "jo", 4) for assignment in TODO if assignment.reviewer == "jo"
     ]
     write_records(tmp_path / "reviews.jsonl", reviews)
     assert sorted(read_records(tmp_path / "reviews.jsonl", Review), key=Review.sort_key) == sorted(
@@ -75,7 +76,7 @@ def test_the_sheet_hides_the_author_and_computes_nothing(tmp_path):
     assert set(rows[0]) == {"rationale_id", "question", "hint", "rationale", "score", "note"}
     assert all(row["rationale"].startswith("'=1+1") and row["score"] == "" and row["hint"] == "7" for row in rows)
     assert [row["rationale_id"] for row in rows] != [
-        one.rationale.completion_id for one in TODO if one.reviewer == "jo"
+        assignment.rationale.completion_id for assignment in TODO if assignment.reviewer == "jo"
     ]
     write_sheet(TODO, MISTAKES, tmp_path / "blind.jsonl", reviewer="jo", hint=False)
     assert all(json.loads(line)["hint"] == "" for line in (tmp_path / "blind.jsonl").read_text().splitlines())
@@ -113,7 +114,7 @@ def test_lines_are_counted_as_an_editor_counts_them(tmp_path):
     ("edit", "words"),
     [
         (lambda rows: rows[1:], "lacks a rationale"),
-        (lambda rows: [*rows, rows[0]], "stands twice"),
+        (lambda rows: [*rows, rows[0]], "this rationale has two rows"),
         (lambda rows: [{**rows[0], "rationale_id": "zoe"}, *rows], "'zoe': not a rationale of this reviewer's sheet"),
         (lambda rows: [{k: v for k, v in row.items() if k != "score"} for row in rows], "lacks rationale_id or score"),
     ],
@@ -129,7 +130,7 @@ def test_rows_that_do_not_fit_are_refused(edit, words, tmp_path):
         ("sheet.csv", b"\xff\xfe\x00", "not a UTF-8 text"),
         ("sheet.jsonl", b"{]", "line 1: not JSON"),
         ("sheet.jsonl", b"[1]", "not a JSON object"),
-        ("sheet.jsonl", b'{"score": 3}', "there is no rationale_id"),
+        ("sheet.jsonl", b'{"score": 3}', "the row lacks rationale_id"),
         ("sheet.csv", b'rationale_id,score\n"x', "not CSV"),
         ("sheet.xlsx", b"", "a sheet is .csv or .jsonl"),
     ],
@@ -159,17 +160,20 @@ def an_audit():
     """anna is right on q0 only, bert always; jo is lenient, kim is exact and once silent."""
     right = {"annaq0", "bertq0", "bertq1", "bertq2"}
     reviews = []
-    for one in RATIONALES:
-        good = one.completion_id in right
-        reviews += [a_review(one.sampler, one.qid, "jo", 5), a_review(one.sampler, one.qid, "kim", 5 if good else 1)]
+    for rationale in RATIONALES:
+        good = rationale.completion_id in right
+        reviews += [
+            a_review(rationale.sampler, rationale.qid, "jo", 5),
+            a_review(rationale.sampler, rationale.qid, "kim", 5 if good else 1),
+        ]
     reviews[-1] = a_review("bert", "q2", "kim", None)
     reviews += [a_review("anna", "q0", "kim", 5, 1), a_review("anna", "q1", "kim", 2, 1)]
     verdicts = [
         Verdict(
-            completion_id=one.completion_id, qid=one.qid, sample_index=0, grader="robust",
-            outcome="right" if one.completion_id in right else "wrong", answer=None, reason="",
+            completion_id=rationale.completion_id, qid=rationale.qid, sample_index=0, grader="robust",
+            outcome="right" if rationale.completion_id in right else "wrong", answer=None, reason="",
         )
-        for one in RATIONALES
+        for rationale in RATIONALES
     ]  # fmt: skip
     made, _ = decide(RATIONALES, reviews, verdicts, AcceptanceRule(min_reviews=1))
     return audit(RATIONALES, reviews, made, verdicts, grader="robust")
@@ -210,11 +214,15 @@ def test_kappa_is_one_for_agreement_less_for_chance_and_nothing_where_undefined(
 def test_the_page_has_every_reviewer_and_author_and_no_name_ends_a_cell(tmp_path):
     figures = an_audit()
     figures["authors"]["<b>|"] = figures["authors"].pop("anna")
-    write_audit(figures, tmp_path / "audit.md", "Peer | review")
+    figures["thresholds"] = [dict.fromkeys(("threshold", "accepted", "questions", "right", "precision", "recall"), 1.0)]
+    write_pages(figures, tmp_path / "audit.md", tmp_path / "audit.html", title="Peer | review", note="<i>new</i>")
     page = (tmp_path / "audit.md").read_text()
-    assert page == audit_markdown(figures, "Peer | review")
+    assert page.startswith(audit_markdown(figures, "Peer | review"))
     assert "| jo | 6 | 6 | 0 | 0 | 0 | 0 | 6 | 5.000 | 0.667 | 1.000 |  | lenient |" in page
     assert "&lt;b>\\|" in page and "Peer \\| review" in page
+    html = (tmp_path / "audit.html").read_text()
+    assert '<tr class="lenient"><td>jo</td>' in html and '<tr class="lenient"><td>kim</td>' not in html
+    assert "<td>&lt;b&gt;|</td>" in html and "&lt;i&gt;new" in html and "<i>" not in html
 
 
 def test_without_an_answer_check_its_figures_are_empty():
@@ -256,7 +264,7 @@ def test_files_are_joined_by_id_and_scores_are_kept_as_released(tmp_path):
     found = mapd_exchange(an_exchange(tmp_path), "tiny", stem="tiny", checked=False)
     assert [mistake.qid for mistake in found.mistakes] == ["tiny-train-00000", "tiny-train-00007"]
     assert [mistake.kind for mistake in found.mistakes] == ["unparsable", "wrong"]
-    assert [(one.sampler, one.qid[-1]) for one in found.rationales[:4]] == [
+    assert [(rationale.sampler, rationale.qid[-1]) for rationale in found.rationales[:4]] == [
         ("gpt", "0"), ("gemini", "0"), ("mistral", "0"), ("gpt", "7"),
     ]  # fmt: skip
     assert [(r.author, r.reviewer, r.score, r.raw) for r in found.reviews[:4]] == [
@@ -273,7 +281,7 @@ def test_a_released_null_is_a_failed_call_that_nobody_reviewed(tmp_path):
         return rows
 
     found = mapd_exchange(an_exchange(tmp_path, nothing), "tiny", stem="tiny", checked=False)
-    (null,) = [one for one in found.rationales if one.finish_reason == "failed"]
+    (null,) = [rationale for rationale in found.rationales if rationale.finish_reason == "failed"]
     assert null.text == ""
     assert null.completion_id not in {review.rationale_id for review in found.reviews}
 
@@ -286,7 +294,7 @@ def without(kind, key):
     ("edit", "words"),
     [
         (without("false", "gold_answer"), r"row 0: there is no gold_answer\. Say in `keys`"),
-        (lambda kind, rows: rows * 2 if kind == "false" else rows, "this id stands twice"),
+        (lambda kind, rows: rows * 2 if kind == "false" else rows, "two rows have this id"),
         (lambda kind, rows: rows[1:] if kind == "feedback" else rows, "id 0: the files hold different mistakes"),
         (lambda kind, rows: {} if kind == "rationale" else rows, "not a JSON array"),
         (

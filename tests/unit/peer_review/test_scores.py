@@ -1,6 +1,8 @@
 """Scores of reviewers: whatever a reviewer writes, nothing becomes a score that it did not give."""
 
 import math
+import re
+import signal
 
 import pytest
 from hypothesis import given
@@ -9,7 +11,7 @@ from pydantic import ValidationError
 
 from distillery.peer_review.assignments import Assignment
 from distillery.peer_review.records import Review
-from distillery.peer_review.scores import expected_score, parse_score, review_of
+from distillery.peer_review.scores import bracketed, expected_score, parse_score, review_of
 from distillery.records import Completion
 
 PROTOCOLS = ["paper", "robust"]
@@ -87,7 +89,8 @@ FRAGMENTS = [
     "to",
     "%",
 ]
-replies = st.one_of(st.none(), st.text(), st.lists(st.sampled_from(FRAGMENTS)).map("".join))
+ANY = st.characters(exclude_categories=())  # lone surrogates as well
+replies = st.one_of(st.none(), st.text(ANY), st.lists(st.sampled_from(FRAGMENTS)).map("".join))
 
 
 @given(replies, st.sampled_from(PROTOCOLS))
@@ -111,6 +114,48 @@ def test_the_robust_rule_never_reads_a_digit_that_was_not_written_as_a_number_of
     parsed = parse_score(reply, "robust")
     if parsed.score is not None:
         assert str(parsed.score) in "".join(reply.split())
+
+
+@given(st.text("[]0\n\r x"))
+def test_brackets_are_found_as_the_public_codes_expression_finds_them(reply):
+    assert [tuple(span) for span in bracketed(reply)] == [
+        (match[1], match.end()) for match in re.finditer(r"\[(.*?)\]", reply)
+    ]
+
+
+LONG = 300_000
+HOSTILE = {
+    "opening brackets": "[" * LONG,
+    "nested and never closed": "[4" * LONG,
+    "one bracket and spaces": "[score" + " " * LONG + "x]",
+    "a label and spaces": "score" + " " * LONG + "x",
+    "spaces": "4" + " " * LONG + "x",
+    "stars before a label": "*" * LONG + "scor",
+    "labels": "score " * LONG,
+    "labels with half a scale": "score: 4 / " * LONG,
+    "a score and spaces": "score: 4" + " " * LONG + "x",
+    "quotes behind a label": "score" + "*" * LONG + " " * LONG + "x",
+    "two scores and a long end": "[4] [5]" + "." * LONG + "x",
+    "digits": "7" * LONG,
+    "slashes": "[" + "/" * LONG + "]",
+}
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+@pytest.mark.parametrize("reply", HOSTILE.values(), ids=HOSTILE)
+def test_no_long_reply_takes_work_that_grows_with_its_square(reply, protocol):
+    # Work in proportion takes a tenth of a second here; its square takes minutes. The guard counts this process's own
+    # CPU time, so that a busy machine changes nothing.
+    def give_up(*_):
+        raise AssertionError("reading this reply is more than linear work")
+
+    before = signal.signal(signal.SIGVTALRM, give_up)
+    signal.setitimer(signal.ITIMER_VIRTUAL, 20)
+    try:
+        assert parse_score(reply, protocol).score is None or reply.startswith(("4", "score", "[4"))
+    finally:
+        signal.setitimer(signal.ITIMER_VIRTUAL, 0)
+        signal.signal(signal.SIGVTALRM, before)
 
 
 def a_reply(text, finish_reason="stop", answer_text=None):

@@ -18,7 +18,7 @@ from distillery.peer_review.assignments import assignments
 from distillery.peer_review.mistakes import find_mistakes
 from distillery.peer_review.records import Mistake, Taught
 from distillery.planning.dry_run import DryRun, RequestCount
-from distillery.planning.forecast import JobStatus, forecast
+from distillery.planning.forecast import JobStatus, forecast_jobs
 from distillery.planning.snakemake_graph import Node
 from distillery.programs.self_refinement import most_repairs, refine
 from distillery.programs.step_search import most_lines, search
@@ -118,9 +118,9 @@ class Workspace:
         return [Node(name, job, name in planned, "") for name, job in jobs.items()]
 
     def counted(self, *planned) -> dict[str, RequestCount]:
-        told, contents = forecast(self.nodes(*planned), ArtifactCache(None))
-        dry_run = DryRun(told, contents, self.store)
-        return {one.node.rule: dry_run.of(one) for one in told if one.status is not JobStatus.DONE}
+        forecasts, contents = forecast_jobs(self.nodes(*planned), ArtifactCache(None))
+        dry_run = DryRun(forecasts, contents, self.store)
+        return {planned.node.rule: dry_run.of(planned) for planned in forecasts if planned.status is not JobStatus.DONE}
 
     def model_sampler(self, share=1.0):
         made = CompletionSampler(self.manifest.parent / "model", "m", "causal", self.store)
@@ -171,9 +171,9 @@ kinds = st.fixed_dictionaries(
 several = settings(max_examples=12, deadline=None)
 
 
-def holds(asks: RequestCount, drawn: int) -> bool:
+def holds(counts: RequestCount, drawn: int) -> bool:
     """Exactly so many, or at most where it says so."""
-    return asks.samples >= drawn if asks.at_most else asks.samples == drawn
+    return counts.samples >= drawn if counts.at_most else counts.samples == drawn
 
 
 @several
@@ -183,8 +183,8 @@ def test_known_mistakes_are_counted_exactly_whatever_part_is_in_the_store(make, 
     work.sit(wrong)
     write_records(work.mistakes, _mistakes(work))
     work.ask_teachers(share)
-    asks = work.counted("ask_teachers")["ask_teachers"]
-    assert not asks.at_most and asks.samples == work.ask_teachers()
+    counts = work.counted("ask_teachers")["ask_teachers"]
+    assert not counts.at_most and counts.samples == work.ask_teachers()
     assert work.counted("ask_teachers")["ask_teachers"].samples == 0
 
 
@@ -196,9 +196,9 @@ def test_reviews_are_counted_exactly_once_the_rationales_are_there(make, kind, t
     write_records(work.mistakes, _mistakes(work))
     work.ask_teachers()
     work.peer_review(reviewed)
-    asks = work.counted("peer_review")["peer_review"]
+    counts = work.counted("peer_review")["peer_review"]
     # Two critiques that come out equal are scored in one call; that is all that may be less.
-    assert holds(asks, work.peer_review()) and (not asks.at_most or kind["samples"] > 1)
+    assert holds(counts, work.peer_review()) and (not counts.at_most or kind["samples"] > 1)
     assert work.counted("peer_review")["peer_review"].samples == 0
 
 
@@ -210,30 +210,30 @@ def test_without_mistakes_and_rationales_the_count_is_a_bound(make, kind, share,
     assert first["ask_teachers"].at_most and first["peer_review"].at_most
     work.sit(wrong)
     write_records(work.mistakes, _mistakes(work))
-    asks = work.counted("ask_teachers", "peer_review")
+    counts = work.counted("ask_teachers", "peer_review")
     drawn = work.ask_teachers(), 0
     drawn = drawn[0], work.peer_review()
     for stage, number in zip(("ask_teachers", "peer_review"), drawn, strict=True):
-        assert number <= asks[stage].samples <= first[stage].samples
-        assert holds(asks[stage], number)
+        assert number <= counts[stage].samples <= first[stage].samples
+        assert holds(counts[stage], number)
 
 
 def test_a_bound_counts_every_call_of_the_exam_s_limit(make):
     work = make(limit=2, section=REVIEW)
-    asks = work.counted("questions", "mistakes", "ask_teachers", "peer_review")
+    counts = work.counted("questions", "mistakes", "ask_teachers", "peer_review")
     # Two mistakes, two teachers: a rationale each, and feedback, which both are asked for in the same words.
-    assert asks["ask_teachers"] == RequestCount(2 * 2 + 2, at_most=True)
+    assert counts["ask_teachers"] == RequestCount(2 * 2 + 2, at_most=True)
     # Four rationales, a critique and a score of the one, a stated score of the other reviewer.
-    assert asks["peer_review"] == RequestCount(4 * (2 + 1), at_most=True)
+    assert counts["peer_review"] == RequestCount(4 * (2 + 1), at_most=True)
 
 
 def test_a_graded_exam_gives_its_mistakes_before_their_job_ran(make):
     work = make(limit=3)
     work.sit({"q0", "q1"})
-    asks = work.counted("mistakes", "ask_teachers")["ask_teachers"]
-    assert asks == RequestCount(2 * 2 + 2)
+    counts = work.counted("mistakes", "ask_teachers")["ask_teachers"]
+    assert counts == RequestCount(2 * 2 + 2)
     write_records(work.mistakes, _mistakes(work))
-    assert work.ask_teachers() == asks.samples
+    assert work.ask_teachers() == counts.samples
 
 
 def test_rationales_that_are_in_the_store_are_known_to_the_reviews_behind_them(make):
@@ -244,17 +244,17 @@ def test_rationales_that_are_in_the_store_are_known_to_the_reviews_behind_them(m
     work.ask_teachers()
     work.peer_review()
     work.rationales.unlink()
-    asks = work.counted("ask_teachers", "peer_review")
-    assert [one.samples for one in asks.values()] == [0, 0] and not any(one.at_most for one in asks.values())
+    counts = work.counted("ask_teachers", "peer_review")
+    assert [one.samples for one in counts.values()] == [0, 0] and not any(one.at_most for one in counts.values())
 
 
 def test_what_two_jobs_ask_is_counted_once(make):
     work = make()
     work.sit({"q0"})
     write_records(work.mistakes, _mistakes(work))
-    told, contents = forecast(work.nodes("ask_teachers"), ArtifactCache(None))
-    (one,) = [one for one in told if one.status is not JobStatus.DONE]
-    dry_run = DryRun(told, contents, work.store)
+    forecasts, contents = forecast_jobs(work.nodes("ask_teachers"), ArtifactCache(None))
+    (one,) = [one for one in forecasts if one.status is not JobStatus.DONE]
+    dry_run = DryRun(forecasts, contents, work.store)
     assert [dry_run.of(one).samples for _ in range(2)] == [3, 0]
 
 
@@ -265,11 +265,11 @@ def test_an_endpoint_has_its_price_before_it_has_a_manifest(make, monkeypatch):
     work.manifest.unlink()
     spec = {"kind": "api", "id": "big", "endpoint": "http://here/v1"}
     base = Node("base_model", Job("base_model", {}, {"manifest": work.manifest}, {"spec": spec}), True, "")
-    told, contents = forecast([base, *work.nodes("ask_teachers")], ArtifactCache(None))
+    forecasts, contents = forecast_jobs([base, *work.nodes("ask_teachers")], ArtifactCache(None))
     monkeypatch.setitem(os.environ, PRICES_VARIABLE, '{"api:big@http://here/v1": [0, 1000000]}')
     assert describe_endpoint("", "big", "http://here/v1").identity == "api:big@http://here/v1"
-    asks = DryRun(told, contents, work.store).of(told[-2])
-    assert asks.samples == 6 and asks.money == 6 * DECODING["max_new_tokens"]
+    counts = DryRun(forecasts, contents, work.store).of(forecasts[-2])
+    assert counts.samples == 6 and counts.money == 6 * DECODING["max_new_tokens"]
 
 
 def test_the_price_of_a_score_counts_the_critique_that_is_not_written_yet(make, monkeypatch):
@@ -292,9 +292,11 @@ def test_a_split_that_is_not_made_yet_is_as_large_as_its_task_says_or_unknown(ma
     work.questions = work.questions.with_name("train.jsonl")
     spec = {"sizes": {"train": size}, "exemplars": {"count": 0, "written": []}}
     first = Node("questions", Job("questions", {}, {"train": work.questions}, {"spec": spec}), True, "")
-    told, contents = forecast([first, *work.nodes("mistakes", "ask_teachers", "peer_review")[1:]], ArtifactCache(None))
-    dry_run = DryRun(told, contents, work.store)
-    assert [one.samples for one in map(dry_run.of, told) if one is not None] == expected
+    forecasts, contents = forecast_jobs(
+        [first, *work.nodes("mistakes", "ask_teachers", "peer_review")[1:]], ArtifactCache(None)
+    )
+    dry_run = DryRun(forecasts, contents, work.store)
+    assert [count.samples for count in map(dry_run.of, forecasts) if count is not None] == expected
 
 
 @several
@@ -305,16 +307,16 @@ def test_sampling_is_counted_with_its_second_calls(make, cue, samples, share):
     inputs = {"questions": work.questions, "exemplars": work.exemplars, "manifest": work.manifest}
     job = Job("sample", inputs, {"completions": work.completions}, {"spec": spec, "sampler": "s"})
 
-    def asks():
-        told, contents = forecast([Node("sample", job, True, "")], ArtifactCache(None))
-        return DryRun(told, contents, work.store).of(told[0])
+    def counts():
+        forecasts, contents = forecast_jobs([Node("sample", job, True, "")], ArtifactCache(None))
+        return DryRun(forecasts, contents, work.store).of(forecasts[0])
 
     with contextlib.suppress(RuntimeError) if share < 1 else contextlib.nullcontext():
         sample(QUESTIONS, [], spec, work.model_sampler(share), sampler="s")
-    counted, model_sampler = asks(), work.model_sampler()
+    counted, model_sampler = counts(), work.model_sampler()
     sample(QUESTIONS, [], spec, model_sampler, sampler="s")
     assert holds(counted, model_sampler.generated) and (not counted.at_most or samples > 1)
-    assert counted.there + counted.samples >= asks().there > 0 == asks().samples
+    assert counted.stored + counted.samples >= counts().stored > 0 == counts().samples
 
 
 def test_repairs_and_searches_never_ask_more_than_their_bound(make, monkeypatch):
@@ -332,7 +334,7 @@ def test_repairs_and_searches_never_ask_more_than_their_bound(make, monkeypatch)
     assert model_sampler.requested == most_repairs(refining) * len(QUESTIONS), "they fail in every round"
 
     class Even:
-        def scores(self, questions, prefixes, lines):
+        def scores(self, questions, prefixes, lines, finished):
             return [1.0 for _ in lines]
 
     for beams, samples, lines in [(1, 1, 1), (2, 2, 4), (3, 2, 5)]:

@@ -14,7 +14,7 @@ from distillery.programs.extract import extract, normalise, without_docstring
 from distillery.programs.feedback import needs_refinement
 from distillery.programs.injection import ERROR_CLASSES, inject, printed
 from distillery.programs.matching import judge
-from distillery.programs.step_scorers import so_far
+from distillery.programs.step_scorers.execution import so_far
 from distillery.programs.step_search import has_returned
 from distillery.programs.syntax import Unparsable, completeness
 

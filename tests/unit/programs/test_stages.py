@@ -11,7 +11,8 @@ from distillery.records import Completion, Outcome, Question, Verdict
 from distillery.sampling.logprobs import encode_scored, tail_of
 from distillery.sampling.store import Stored
 from distillery.tasks.prompts import REPAIR_FIELDS, Renderer
-from distillery.training.compose import Sampled, compose
+from distillery.training.compose import compose
+from distillery.training.sources.common import Sampled
 from distillery.verification.judge import Reading, judge
 
 READING = Reading(form="program", answer="number")

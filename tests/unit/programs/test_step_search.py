@@ -7,7 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from distillery.config.prompt import Prompt
-from distillery.programs.step_scorers import FAILED, NoScorer, Runs, Similarity, so_far
+from distillery.programs.step_scorers import NoScorer, Runs, Similarity
+from distillery.programs.step_scorers.execution import FAILED, so_far
 from distillery.programs.step_search import Beam, has_returned, search
 from distillery.records import Question
 from distillery.sampling.logprobs import encode_scored, tail_of

@@ -63,7 +63,7 @@ def message(task: Task, root: Path = Path(".")) -> str:
 
 def check_all(task: Task, data: TaskData) -> None:
     """What the workflow asks of gold answers before it samples."""
-    check_gold(task, data.train + data.dev + data.test, [dataclasses.asdict(one) for one in data.exemplars])
+    check_gold(task, data.train + data.dev + data.test, [dataclasses.asdict(exemplar) for exemplar in data.exemplars])
 
 
 # Generators
@@ -119,8 +119,11 @@ def test_arithmetic_keeps_a_wording_of_every_template_for_the_test_split():
 def test_fewer_wordings_and_templates_make_an_easier_task():
     options = {"templates": ["gain", "more_than"], "wordings": 1, "max_number": 10}
     drawn = draw_questions("arithmetic", "0", "train", 60, options)
-    assert {(one.meta["template"], one.meta["wording"]) for one in drawn} == {("gain", 0), ("more_than", 0)}
-    assert max(int(number) for one in drawn for number in re.findall(r"\d+", one.question)) == 10
+    assert {(question.meta["template"], question.meta["wording"]) for question in drawn} == {
+        ("gain", 0),
+        ("more_than", 0),
+    }
+    assert max(int(number) for question in drawn for number in re.findall(r"\d+", question.question)) == 10
 
 
 def test_every_wording_shows_every_number_so_that_questions_can_be_answered():
@@ -253,7 +256,7 @@ def test_an_exemplar_of_the_test_split_is_refused():
     written = [{"question": asked.question, "rationale": "It is so.", "gold": asked.gold}]
     text = message(generated(exemplars={"written": written}))
     assert "exemplars.written.0.question" in text
-    assert f"stands in the test split, as {asked.qid}" in text
+    assert f"is in the test split, as {asked.qid}" in text
 
 
 @pytest.mark.parametrize(
@@ -363,7 +366,8 @@ def test_tasks_load_no_heavy_library():
 
 def test_pools_of_one_generator_never_meet():
     drawn = {
-        pool: {one.identity for one in draw_questions("coin_flip", "0", pool, 50, {"people": 2})} for pool in POOLS
+        pool: {question.identity for question in draw_questions("coin_flip", "0", pool, 50, {"people": 2})}
+        for pool in POOLS
     }
     assert not any(drawn[one] & drawn[other] for one, other in combinations(POOLS, 2))
 
@@ -377,8 +381,9 @@ def test_the_program_of_every_exemplar_runs_in_the_sandbox_and_returns_the_gold_
     from distillery.programs.run import run_programs
 
     drawn = draw_questions(generator, "0", "exemplar", 40, {})
-    runs, _ = run_programs([one.program for one in drawn])
+    runs, _ = run_programs([question.program for question in drawn])
     answer = ANSWER_TYPES.get(generator, "text")
     assert all(
-        judge(run, one.gold, answer) == {"paper": True, "strict": True} for one, run in zip(drawn, runs, strict=True)
+        judge(run, question.gold, answer) == {"paper": True, "strict": True}
+        for question, run in zip(drawn, runs, strict=True)
     )

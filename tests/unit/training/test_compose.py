@@ -9,7 +9,8 @@ from distillery.config.recipe import Rows
 from distillery.errors import UserError
 from distillery.records import Completion, Question, Verdict
 from distillery.tasks.prompts import Renderer
-from distillery.training.compose import Sampled, compose
+from distillery.training.compose import compose
+from distillery.training.sources.common import Sampled
 
 STUDENT = Renderer(
     Prompt(

@@ -27,7 +27,7 @@ from transformers import T5ForConditionalGeneration as T5
 
 from distillery.config.model import HubModel, LocalModel, RandomModel
 from distillery.config.prompt import Prompt
-from distillery.config.recipe import CrossEntropy, Train
+from distillery.config.recipe import Train
 from distillery.errors import UserError
 from distillery.models.sources import prepare_model
 from distillery.models.tokenization import PROBE, check_program, encode_rows, target_start
@@ -42,7 +42,8 @@ from distillery.sampling.sampler import CompletionSampler, sample
 from distillery.sampling.store import CompletionStore
 from distillery.sampling.store_maintenance import verify
 from distillery.tasks.prompts import REPAIR_FIELDS, Renderer
-from distillery.training.train import train_model
+from distillery.training.objectives.cross_entropy import CrossEntropy
+from distillery.training.train import TrainingJob, train_model
 
 QUESTIONS = [
     Question(qid=f"q{n}", task="t", question=f"{name} has {n} pens and gets 2.", gold=str(n + 2))
@@ -148,10 +149,9 @@ def rows() -> list[TrainingRow]:
 
 def fit(base: Path, out: Path, work: Path, given: list[TrainingRow], epochs: int):
     train = Train(epochs=epochs, batch_size=8, learning_rate=1e-2, schedule="linear", warmup=0.1, max_length=128)
-    return train_model(
-        given, base, out, train=train, objective=CrossEntropy(loss="cross-entropy"), mentor=None, seed=1,
-        architecture="encoder-decoder", checkpoints=work, form="program",
-    )  # fmt: skip
+    objective = CrossEntropy(loss="cross-entropy")
+    job = TrainingJob(base, out, work, train, objective, "encoder-decoder", seed=1, form="program")
+    return train_model(given, job)
 
 
 @pytest.fixture(scope="module")
@@ -355,6 +355,6 @@ def test_a_beams_likelihood_is_that_of_its_program(model_sampler, student):
 def test_what_was_written_is_part_of_the_key_and_the_store_can_check_it(model_sampler):
     series = Series.of("student", DECODING, [])
     plain, begun = Request("Q", 0), Request("Q", 0, written="def solution():\n")
-    assert plain.key(series) != begun.key(series) and plain.asked == "Q"
+    assert plain.key(series) != begun.key(series) and plain.model_input == "Q"
     best(model_sampler, NoScorer())
     assert not list(verify(model_sampler.store))

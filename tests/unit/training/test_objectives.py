@@ -4,14 +4,9 @@ import pytest
 import torch
 from torch.nn.functional import cross_entropy, kl_div, log_softmax, pad
 
-from distillery.training import objectives
-from distillery.training.objectives import (
-    IGNORE,
-    cross_entropy_loss,
-    mentor_kd_loss,
-    soft_label_loss,
-    soft_label_loss_as_published,
-)
+from distillery.training import losses
+from distillery.training.losses import IGNORE, cross_entropy_loss, soft_label_loss
+from distillery.training.objectives.mentor_kd import mentor_kd_loss, soft_label_loss_as_published
 
 DIVERGENCES = ["forward-kl", "reverse-kl", "skew-forward-kl", "skew-reverse-kl", "jensen-shannon"]
 BATCH, TOKENS, WIDTH = 3, 7, 11
@@ -148,7 +143,7 @@ def test_pieces_add_up_to_the_whole(divergence, monkeypatch):
     batch = a_batch()
     whole = soft_label_loss(*batch, 2.0, divergence)
     gradient = torch.autograd.grad(whole, batch[0])[0]
-    monkeypatch.setattr(objectives, "PIECE", 3 * WIDTH)
+    monkeypatch.setattr(losses, "PIECE", 3 * WIDTH)
     pieces = soft_label_loss(*batch, 2.0, divergence)
     torch.testing.assert_close(pieces, whole)
     torch.testing.assert_close(torch.autograd.grad(pieces, batch[0])[0], gradient)

@@ -16,7 +16,7 @@ from transformers import (
 )
 
 from distillery.config.model import RandomModel
-from distillery.config.recipe import CrossEntropy, Lora, MentorKD, Train
+from distillery.config.recipe import Lora, Train
 from distillery.errors import UserError
 from distillery.models.sources import prepare_model
 from distillery.models.tokenization import encode_prompt, encode_rows, encode_target
@@ -24,13 +24,17 @@ from distillery.records import TrainingRow
 from distillery.training.batches import CausalCollator, EpochOrder, Seq2SeqCollator
 from distillery.training.checkpoints import last_whole
 from distillery.training.held_out import hold_out
-from distillery.training.objectives import IGNORE
-from distillery.training.train import train_model
+from distillery.training.losses import IGNORE
+from distillery.training.objectives.cross_entropy import CrossEntropy
+from distillery.training.objectives.mentor_kd import MentorKD
+from distillery.training.train import MachineOptions, TrainingJob, train_model
 from distillery.training.trainers import CausalTrainer, ObjectiveMixin, head_on
 
 SFT = CrossEntropy(loss="cross-entropy")
 KD = MentorKD(loss="mentor-kd")
 OBJECTIVES = {"sft": SFT, "kd": KD, "published": KD.model_copy(update={"mask": "repo-compat"})}
+ONE_ROW = MachineOptions(device_batch_size=1)
+EVERY_OTHER_STEP = MachineOptions(checkpoint_steps=2)
 TRAIN = Train(epochs=2, batch_size=4, learning_rate=1e-3, precision="fp32", max_length=64)
 
 
@@ -68,16 +72,14 @@ def models(tmp_path_factory):
     return folder
 
 
-def fit(
-    models, work, *, name="out", base="student", rows=None, objective=SFT, train=TRAIN, mentor=None, seed=1, **options
-):
+def fit(models, work, *, name="out", base="student", rows=None, callbacks=(), **settings):
     """Train; return the summary and the weights."""
-    options = {"architecture": "causal", "checkpoints": work / f"checkpoints_{name}", **options}
-    mentor = models / mentor if mentor else None
+    job = {"architecture": "causal", "objective": SFT, "train": TRAIN, "seed": 1, **settings}
+    if "mentor" in job:
+        job["mentor"] = models / job["mentor"]
+    job |= {"base": models / base, "out": work / name, "checkpoints": work / f"checkpoints_{name}"}
     rows = some_rows() if rows is None else rows
-    summary = train_model(
-        rows, models / base, work / name, train=train, objective=objective, mentor=mentor, seed=seed, **options
-    )
+    summary = train_model(rows, TrainingJob(**job), callbacks=callbacks)
     return summary, load_file(work / name / "model.safetensors")
 
 
@@ -259,9 +261,9 @@ def test_soft_labels_without_a_mentor_are_refused(models, tmp_path):
 @pytest.mark.parametrize("objective", OBJECTIVES.values(), ids=OBJECTIVES)
 def test_gradient_accumulation_changes_nothing(models, tmp_path, objective):
     """Rows of very unequal length, and an epoch whose last batch is not full: means of means would differ."""
-    mentor = "mentor" if objective is not SFT else None
-    whole, weights = fit(models, tmp_path, name="whole", objective=objective, mentor=mentor)
-    parts, others = fit(models, tmp_path, name="parts", objective=objective, mentor=mentor, device_batch_size=1)
+    mentor = {"mentor": "mentor"} if objective is not SFT else {}
+    whole, weights = fit(models, tmp_path, name="whole", objective=objective, **mentor)
+    parts, others = fit(models, tmp_path, name="parts", objective=objective, **mentor, machine=ONE_ROW)
     assert parts.steps == whole.steps
     assert [loss for _, loss in parts.loss_history] == pytest.approx([loss for _, loss in whole.loss_history], rel=1e-4)
     assert_same(weights, others, rtol=1e-3, atol=1e-4)
@@ -301,7 +303,7 @@ def test_adapters_are_merged_into_a_plain_model(models, tmp_path):
 
 def test_a_batch_that_cannot_be_split_is_refused(models, tmp_path):
     with pytest.raises(UserError, match=r"train.batch_size = 4.*cannot be split"):
-        fit(models, tmp_path, device_batch_size=3)
+        fit(models, tmp_path, machine=MachineOptions(device_batch_size=3))
 
 
 @pytest.mark.parametrize(("base", "loader"), [("student", AutoModelForCausalLM), ("t5", AutoModelForSeq2SeqLM)])
@@ -324,9 +326,9 @@ def test_no_norm_and_no_bias_decays(models, base, loader):
 @pytest.mark.parametrize("objective", OBJECTIVES.values(), ids=OBJECTIVES)
 def test_an_encoder_decoder_learns(models, tmp_path, objective):
     train = TRAIN.model_copy(update={"learning_rate": 1e-2, "epochs": 3})
-    mentor = "t5_mentor" if objective is not SFT else None
+    mentor = {"mentor": "t5_mentor"} if objective is not SFT else {}
     summary, _ = fit(
-        models, tmp_path, base="t5", objective=objective, mentor=mentor, train=train, architecture="encoder-decoder"
+        models, tmp_path, base="t5", objective=objective, **mentor, train=train, architecture="encoder-decoder"
     )
     assert summary.final_loss < 0.9 * summary.loss_history[0][1]
     AutoModelForSeq2SeqLM.from_pretrained(tmp_path / "out")
@@ -370,7 +372,7 @@ CASES = {
     "kd": {"objective": KD, "mentor": "mentor"},
     "lora with dropout": {"train": TRAIN.model_copy(update={"lora": Lora(rank=4, dropout=0.3)})},
     "t5 with dropout": {"base": "t5", "architecture": "encoder-decoder"},
-    "accumulated": {"device_batch_size": 2},
+    "accumulated": {"machine": MachineOptions(device_batch_size=2, checkpoint_steps=2)},
     "cosine": {"train": TRAIN.model_copy(update={"schedule": "cosine", "warmup": 0.2})},
 }
 
@@ -378,13 +380,13 @@ CASES = {
 @pytest.mark.parametrize("options", CASES.values(), ids=CASES)
 @pytest.mark.slow
 def test_a_killed_training_resumes_to_the_same_weights(models, tmp_path, options):
-    options = dict(options)
+    options = {"machine": EVERY_OTHER_STEP, **options}
     step = options.pop("step", 9)
     undisturbed, weights = fit(models, tmp_path, name="undisturbed", **options)
     with pytest.raises(Killed):
-        fit(models, tmp_path, callbacks=[KillAt(step)], checkpoint_steps=2, **options)
+        fit(models, tmp_path, callbacks=[KillAt(step)], **options)
     assert not (tmp_path / "out").exists()
-    resumed, others = fit(models, tmp_path, checkpoint_steps=2, **options)
+    resumed, others = fit(models, tmp_path, **options)
     assert resumed.resumed_from == step - 1
     assert_same(weights, others)
     assert resumed.loss_history == undisturbed.loss_history
@@ -397,7 +399,7 @@ def killed(models, tmp_path_factory):
     work = tmp_path_factory.mktemp("killed")
     _, weights = fit(models, work, name="undisturbed")
     with pytest.raises(Killed):
-        fit(models, work, callbacks=[KillAt(7)], checkpoint_steps=2)
+        fit(models, work, callbacks=[KillAt(7)], machine=EVERY_OTHER_STEP)
     return work / "checkpoints_out", weights
 
 
@@ -433,7 +435,7 @@ def test_no_whole_checkpoint_means_starting_over(tmp_path):
 
 
 def test_time_asks_for_checkpoints_too(models, tmp_path):
-    fit(models, tmp_path, checkpoint_seconds=0)
+    fit(models, tmp_path, machine=MachineOptions(checkpoint_seconds=0))
     assert last_whole(tmp_path / "checkpoints_out").step == 11  # the last step is published, not saved
 
 

@@ -9,14 +9,16 @@ from torch.nn.functional import pad
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from distillery.config.model import RandomModel
-from distillery.config.recipe import CrossEntropy, Train, TwoTask
+from distillery.config.recipe import Train
 from distillery.errors import UserError
 from distillery.models.sources import prepare_model
 from distillery.models.tokenization import encode_rows
 from distillery.records import TrainingRow
 from distillery.training.batches import CausalCollator, PairCollator
-from distillery.training.objectives import IGNORE, cross_entropy_loss, two_task_loss
-from distillery.training.train import train_model
+from distillery.training.losses import IGNORE, cross_entropy_loss
+from distillery.training.objectives.cross_entropy import CrossEntropy
+from distillery.training.objectives.two_task import TwoTask, two_task_loss
+from distillery.training.train import MachineOptions, TrainingJob, train_model
 from distillery.training.units import collator_of, dataset_of, units_of
 
 SFT = CrossEntropy(loss="cross-entropy")
@@ -131,11 +133,10 @@ def models(tmp_path_factory):
 
 
 def fit(models, work, rows, objective, *, name="out", train=TRAIN, **options):
-    summary = train_model(
-        rows, models / "student", work / name, train=train, objective=objective, mentor=None, seed=1,
-        architecture="causal", checkpoints=work / f"checkpoints_{name}", **options,
-    )  # fmt: skip
-    return summary, load_file(work / name / "model.safetensors")
+    job = TrainingJob(
+        models / "student", work / name, work / f"checkpoints_{name}", train, objective, "causal", seed=1, **options
+    )
+    return train_model(rows, job), load_file(work / name / "model.safetensors")
 
 
 def units(models, rows, objective):
@@ -181,17 +182,17 @@ def test_rows_that_are_no_pairs_are_refused_by_name(models):
     for given, words in [
         (rows[:3], "row q001/feedback/0: there is no rationale row"),
         (rows[1:], "row q000/rationale/0: there is no feedback row"),
-        ([*rows, rows[0]], "row q000/feedback/0: this row stands twice"),
+        ([*rows, rows[0]], "row q000/feedback/0: there are two rows"),
         ([*rows, a_row(9, "teacher", "Q", "A")], "row q009/teacher/0: the objective two-task takes"),
     ]:
         with pytest.raises(UserError, match=words):
             units(models, given, BOTH)
 
 
-def test_the_published_padding_is_refused_for_an_encoder_decoder(models):
-    tokenizer, found = units(models, some_rows(1), PUBLISHED)
-    with pytest.raises(UserError, match="mask_padding"):
-        collator_of(found, tokenizer, train=TRAIN, objective=PUBLISHED, architecture="encoder-decoder")
+def test_the_published_padding_is_refused_for_an_encoder_decoder(models, tmp_path):
+    job = TrainingJob(models / "student", tmp_path / "out", tmp_path, TRAIN, PUBLISHED, "encoder-decoder", seed=1)
+    with pytest.raises(UserError, match=r"objective.mask_padding = False: .*lacks supervised-padding"):
+        train_model(some_rows(1), job)
 
 
 # Training
@@ -237,7 +238,7 @@ def test_gradient_accumulation_changes_nothing(models, tmp_path, objective):
     """Nine pairs in batches of four: the last batch is not full, and tasks differ in length."""
     rows = some_rows()
     whole, weights = fit(models, tmp_path, rows, objective, name="whole")
-    parts, others = fit(models, tmp_path, rows, objective, name="parts", device_batch_size=1)
+    parts, others = fit(models, tmp_path, rows, objective, name="parts", machine=MachineOptions(device_batch_size=1))
     assert parts.steps == whole.steps == 6
     assert (whole.rows, whole.epochs) == (18, 2.0)
     assert [loss for _, loss in parts.loss_history] == pytest.approx([loss for _, loss in whole.loss_history], rel=1e-4)

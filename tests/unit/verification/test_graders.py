@@ -5,6 +5,7 @@ from pydantic import ValidationError
 
 from distillery.config.task import Grader, Task
 from distillery.records import Outcome
+from distillery.registry import REGISTRY
 from distillery.verification.graders import DEFAULT_GRADERS, grade, graders_of
 
 R, W, U, T = Outcome.RIGHT, Outcome.WRONG, Outcome.UNPARSABLE, Outcome.TRUNCATED
@@ -115,7 +116,7 @@ def test_numbers_beyond_floating_point_are_wrong_and_no_crash():
 
 def test_a_grader_that_compares_letters_as_numbers_is_refused():
     with pytest.raises(ValidationError, match="compare: number goes with candidates: number"):
-        Grader(candidates="choice", compare="number")
+        Grader.model_validate({"candidates": "choice", "compare": "number"}, context=REGISTRY)
 
 
 def test_a_task_file_replaces_and_adds_graders():

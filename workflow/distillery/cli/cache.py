@@ -6,20 +6,22 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
-from rich.table import Table
 
-from distillery.cli.common import exit_on_user_error, seconds_of, size
+from distillery.cli.common import exit_on_user_error, new_app, new_table, seconds_of, size
 from distillery.files import sha256_file
 from distillery.jobs.cache import OFF, ArtifactCache
 from distillery.planning.references import artifact_keys
 
-app = typer.Typer(no_args_is_help=True, help="Look after the artifact cache: what jobs made.")
+app = new_app("Look after the artifact cache: what jobs made.")
 
 Location = Annotated[Path | None, typer.Option("--cache", help="Folder; else DISTILLERY_CACHE, else work/cache.")]
 
 
 def _cache(location: Path | None) -> ArtifactCache:
-    cache = ArtifactCache(location) if location and str(location) != OFF else ArtifactCache.from_environment()
+    if location is None:
+        cache = ArtifactCache.from_environment()
+    else:
+        cache = ArtifactCache(None if str(location) == OFF else location)
     if cache.root is None:
         Console(stderr=True).print("the cache is switched off")
         raise typer.Exit(1)
@@ -31,9 +33,9 @@ def stats(cache: Location = None) -> None:
     """Count entries, seconds of work and bytes, by stage."""
     found: dict[str, list[tuple[float, int]]] = {}
     for _, entry in _cache(cache).entries():
-        held = sum(content.bytes for one in entry.outputs.values() for content in one.files.values())
+        held = sum(content.bytes for output in entry.outputs.values() for content in output.files.values())
         found.setdefault(entry.stage, []).append((float(entry.record.get("seconds", 0)), held))
-    table = Table("stage", "entries", "hours of work", "size")
+    table = new_table("stage", "entries", "hours of work", "size")
     for stage, entries in sorted(found.items()):
         hours = sum(seconds for seconds, _ in entries) / 3600
         table.add_row(stage, str(len(entries)), f"{hours:.2f}", size(sum(held for _, held in entries)))

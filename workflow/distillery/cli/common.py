@@ -1,4 +1,4 @@
-"""What commands share: errors told plainly, the graph of this folder, targets by path or by table cell."""
+"""What commands share: errors as one line, the library and the graph of this folder, units for people."""
 
 import os
 import re
@@ -6,18 +6,35 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
-import yaml
+from rich import box
 from rich.console import Console
+from rich.table import Table
 
-from distillery.config.load import load_workspace
 from distillery.errors import UserError
 from distillery.jobs.code_digest import LIBRARY
 from distillery.planning.snakemake_graph import Node, read_graph
 
 ConfigFiles = Annotated[list[Path] | None, typer.Option("--configfile", help="Settings laid over config/config.yaml.")]
+
+
+def new_app(summary: str) -> typer.Typer:
+    """A group of commands. Help texts are plain: in rich's markup, brackets as in `[/model]` would be tags."""
+    return typer.Typer(no_args_is_help=True, add_completion=False, help=summary, rich_markup_mode=None)
+
+
+def new_table(*columns: str, words: int = 1) -> Table:
+    """A table that fits into 80 characters: it has no lines between columns.
+
+    Args:
+        words: Number of columns with words, at the left; the others hold numbers.
+    """
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
+    for number, heading in enumerate(columns):
+        table.add_column(heading, justify="left" if number < words else "right")
+    return table
 
 
 @contextmanager
@@ -30,69 +47,46 @@ def exit_on_user_error() -> Iterator[None]:
         raise typer.Exit(1) from None
 
 
-def graph_here(targets: Sequence[str], configfiles: list[Path] | None) -> list[Node]:
-    """The graph of the workflow in this folder.
+def require_project() -> None:
+    """Refuse to work outside a folder of the workflow.
 
-    Code digests are part of every job, so the library of this very folder must be the one that runs: where another is
-    installed, the command is started again with this one.
+    Raises:
+        UserError: This folder has no Snakefile or no settings.
     """
-    own = Path("workflow", "distillery").resolve()
+    for file in (Path("Snakefile"), Path("config/config.yaml")):
+        if not file.is_file():
+            raise UserError("no such file here", file=file, remedy="Change to the folder of the workflow")
+
+
+def use_library_of(folder: Path) -> None:
+    """Go on with the library of a folder: where another one runs, start the command again with this one.
+
+    Code digests and checks of settings are those of the library that runs, so it must be the one beside the workflow.
+    """
+    own = (folder / "workflow" / "distillery").resolve()
     if own.is_dir() and own != LIBRARY.resolve():
         paths = os.pathsep.join(filter(None, [str(own.parent), os.environ.get("PYTHONPATH")]))
         os.execve(
             sys.executable, [sys.executable, "-m", "distillery.cli", *sys.argv[1:]], {**os.environ, "PYTHONPATH": paths}
         )
+
+
+def graph_here(targets: Sequence[str], configfiles: list[Path] | None) -> list[Node]:
+    """The graph of the workflow in this folder, by the library of this folder.
+
+    Raises:
+        UserError: This is no folder of the workflow, or the workflow cannot be planned.
+    """
+    require_project()
+    use_library_of(Path())
     return read_graph(targets, configfiles or ())
-
-
-def output_of(target: str, configfiles: list[Path] | None) -> str:
-    """The output that a target names: a path, or a table cell as `experiment/recipe[/model][/task][/seedN]`.
-
-    Raises:
-        UserError: No such cell, or several; the message lists them.
-    """
-    if target.startswith("results/") or Path(target).exists():
-        return target
-    experiment, *parts = target.split("/")
-    settings: dict[str, Any] = {}
-    for file in [Path("config/config.yaml"), *(configfiles or [])]:
-        settings |= yaml.safe_load(file.read_text(encoding="utf-8"))
-    workspace = load_workspace(settings)
-    table = workspace.find("experiments", experiment)
-    cells = {
-        f"{experiment}/{cell.task}/{cell.recipe}/{cell.model}/seed{cell.seed}": (
-            f"results/scores/{cell.task}/test/{table.setup}/{cell.recipe}/{cell.model}/seed{cell.seed}/scores.json"
-        )
-        for cell in workspace.cells(experiment)
-    }
-    found = [name for name in cells if set(parts) <= set(name.split("/"))]
-    if len(found) != 1:
-        raise UserError(
-            "no cell of this table" if not found else "several cells of the table",
-            key="target",
-            value=target,
-            remedy="Name one of: " + ", ".join(found or cells),
-        )
-    return cells[found[0]]
-
-
-def node_of(nodes: Sequence[Node], output: str) -> Node:
-    """The job that makes an output.
-
-    Raises:
-        UserError: None does.
-    """
-    for node in nodes:
-        if any(Path(output) == path for path in node.job.outputs.values()):
-            return node
-    raise UserError("no job of the workflow makes this", file=output, remedy="`distillery plan` shows what is made")
 
 
 def seconds_of(text: str) -> float:
     """Seconds of an age such as `30d`, `12h` or `0s`.
 
     Raises:
-        UserError: It is not one.
+        UserError: It is not an age.
     """
     match = re.fullmatch(r"(\d+)([smhd])", text)
     if not match:

@@ -5,14 +5,13 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
-from rich.table import Table
 
-from distillery.cli.common import exit_on_user_error, seconds_of, size
+from distillery.cli.common import exit_on_user_error, new_app, new_table, seconds_of, size
 from distillery.planning.references import completion_keys
 from distillery.sampling.store import CompletionStore
 from distillery.sampling.store_maintenance import collect, export, import_slice, statistics, verify
 
-app = typer.Typer(no_args_is_help=True, help="Look after the completion store: what models wrote.")
+app = new_app("Look after the completion store: what models wrote.")
 
 Location = Annotated[
     str | None, typer.Option("--store", help="Folder or URL; else DISTILLERY_STORE, else work/completions.")
@@ -23,28 +22,31 @@ Results = Annotated[list[Path] | None, typer.Option(help="Results whose completi
 @app.command()
 def stats(store: Location = None) -> None:
     """Count what the store holds, by model and way of decoding."""
-    where = CompletionStore(store)
-    table = Table("model", "decoding", "completions", "tokens", "units", "drawn twice", "damaged", "size", "series")
+    out, where = Console(highlight=False), CompletionStore(store)
+    table = new_table("series", "completions", "tokens", "units", "twice", "damaged", "size")
+    names = []
     total = 0
     with exit_on_user_error():
-        for one in statistics(where):
-            total += one.completions
-            table.add_row(
-                one.model[:48], one.decoding, f"{one.completions:,}", f"{one.completion_tokens:,}", str(one.units),
-                str(one.twice), str(one.damaged), size(one.bytes), one.series[:12],
-            )  # fmt: skip
-    Console().print(table)
-    Console().print(f"{total:,} completions in {where.location}")
+        for series in statistics(where):
+            total += series.completions
+            counts = (series.completions, series.completion_tokens, series.units, series.twice, series.damaged)
+            table.add_row(series.series[:12], *(f"{count:,}" for count in counts), size(series.bytes))
+            names.append(f"{series.series[:12]}  {series.model}, {series.decoding}")
+    if names:
+        out.print(table)
+        out.print("twice: stored again, of which the first written counts. Series:")
+        out.print("\n".join(names), markup=False, soft_wrap=True)
+    out.print(f"{total:,} completions in {where.location}", soft_wrap=True)
 
 
 @app.command("verify")
 def verify_command(store: Location = None) -> None:
-    """Read every unit and check bytes, columns and keys; faults are as_list and end with status 1."""
+    """Read every unit and check bytes, columns and keys; faults are listed and end with status 1."""
     faults = list(verify(CompletionStore(store)))
     for name, fault in faults:
         Console().print(f"{name}: {fault}", markup=False, soft_wrap=True)
     if faults:
-        Console().print("Remove these files: what they held is asked anew when it is needed.")
+        Console().print("Remove these files: their completions are generated again when they are needed.")
         raise typer.Exit(1)
     Console().print("every unit is whole")
 
@@ -59,13 +61,13 @@ def export_command(
     keys = completion_keys(results) if results else None
     with exit_on_user_error():
         count, digest = export(CompletionStore(store), target, keys)
-    Console().print(f"{count:,} completions in {target}\ndigest {digest}: tell it to those who import", soft_wrap=True)
+    Console().print(f"{count:,} completions in {target}\ndigest {digest}: give it to those who import", soft_wrap=True)
 
 
 @app.command("import")
 def import_command(
     source: Annotated[Path, typer.Argument(help="A slice made by `distillery store export`.")],
-    digest: Annotated[str | None, typer.Option(help="The digest that its maker tells.")] = None,
+    digest: Annotated[str | None, typer.Option(help="The digest that its maker published.")] = None,
     store: Location = None,
 ) -> None:
     """Check a slice and add what the store lacks; a changed slice is refused whole, and nothing in it is executed."""
@@ -73,7 +75,7 @@ def import_command(
         total, added = import_slice(CompletionStore(store), source, digest)
     Console().print(f"{total:,} completions in the slice, {added:,} added")
     if digest is None:
-        Console().print("Without --digest, a slice made anew by somebody else would not be noticed.")
+        Console().print("Without --digest, a slice that somebody else made would not be noticed.")
 
 
 @app.command()

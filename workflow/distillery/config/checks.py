@@ -1,292 +1,212 @@
 """Cross-checks between the declarative files: names that do not exist, parts that do not fit."""
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from distillery.config.committee_checks import check_committee, check_pairs, check_pairs_cell
+from distillery.config.committee_checks import check_committee, check_pairs
+from distillery.config.experiment_checks import check_experiments
 from distillery.config.model import ApiModel, PrunedModel
 from distillery.config.names import named
 from distillery.config.recipe import Recipe
-from distillery.config.setup import Setup
+from distillery.config.task import FileSource, GeneratorSource, ReasoningGymSource
+from distillery.config.template_checks import check_templates
 from distillery.errors import UserError
 
 if TYPE_CHECKING:
     from distillery.config.workspace import Workspace
 
+DATA_FILES = (".json", ".jsonl", ".csv", ".parquet")
+"""Kinds of local files that a task is read from (tasks.sources)."""
+
 
 def check_workspace(workspace: "Workspace") -> list[UserError]:
     """Every fault in how the files fit together; empty when they do."""
-    checks = (_settings, _models, _samplers, check_committee, _recipes, _setups, _experiments)
+    checks = (
+        _settings,
+        _tasks,
+        _models,
+        _samplers,
+        check_committee,
+        _recipes,
+        _setups,
+        check_templates,
+        check_experiments,
+    )
     return [error for check in checks for error in check(workspace)]
 
 
 def _settings(workspace: "Workspace") -> Iterator[UserError]:
     for name in workspace.settings.experiments:
-        yield from named(workspace, "experiments", name, "config/config.yaml", "experiments")
+        yield from named(workspace, "experiments", name, workspace.where("settings", "", "experiments", value=name))
+
+
+def _tasks(workspace: "Workspace") -> Iterator[UserError]:
+    for name, task in workspace.tasks.items():
+        if task.exemplars.count and not isinstance(task.source, GeneratorSource):
+            yield UserError(
+                "only the project's own generators make exemplars",
+                value=task.exemplars.count,
+                remedy="Write the exemplars out under exemplars.written",
+                **workspace.where("tasks", name, "exemplars", "count"),
+            )
+        if isinstance(task.source, GeneratorSource | ReasoningGymSource):
+            for split in ("train", "test"):
+                if getattr(task.sizes, split) is None:
+                    yield UserError(
+                        "a generator has no end, so the task must say how many questions it wants",
+                        remedy=f"Add sizes: {{{split}: 200}}",
+                        **workspace.where("tasks", name, "sizes", split),
+                    )
+        if isinstance(task.source, FileSource):
+            for split, file in task.source.files.items():
+                if Path(file).suffix.lower() not in DATA_FILES:
+                    yield UserError(
+                        "unknown kind of file",
+                        value=file,
+                        remedy=f"Use one of {', '.join(DATA_FILES)}",
+                        **workspace.where("tasks", name, "source", "files", split),
+                    )
 
 
 def _models(workspace: "Workspace") -> Iterator[UserError]:
     for name, model in workspace.models.items():
-        file = workspace.files["models"][name]
         if not isinstance(model, PrunedModel):
             continue
-        yield from named(workspace, "models", model.parent, file, f"{name}.parent")
-        yield from _has_weights(workspace, model.parent, file, f"{name}.parent")
+        where = workspace.where("models", name, "parent")
+        yield from named(workspace, "models", model.parent, where)
+        yield from _has_weights(workspace, model.parent, where)
         parent = workspace.models.get(model.parent)
         if isinstance(parent, PrunedModel):
             yield UserError(
                 "a pruned model is cut from a whole one, not from another pruned one",
-                file=file,
-                key=f"{name}.parent",
                 value=model.parent,
                 remedy=f"Prune {parent.parent} with a larger keep_every",
+                **where,
             )
+        elif parent is not None and "encoder-decoder" in (parent.architecture, model.architecture):
+            remedy = "Choose a causal parent, or a smaller model"
+            yield UserError("only causal models can be pruned", value=model.parent, remedy=remedy, **where)
 
 
-def _has_weights(workspace: "Workspace", name: str | None, file: str, key: str) -> Iterator[UserError]:
+def _has_weights(workspace: "Workspace", name: str | None, where: dict) -> Iterator[UserError]:
     if isinstance(workspace.models.get(name or ""), ApiModel):
         yield UserError(
-            "a model behind an endpoint can be asked, not trained or pruned",
-            file=file,
-            key=key,
+            "a model behind an endpoint can generate text, and cannot be trained or pruned",
             value=name,
             remedy="Name it in a sampler, as a teacher",
+            **where,
         )
 
 
 def _samplers(workspace: "Workspace") -> Iterator[UserError]:
     for name, sampler in workspace.samplers.items():
-        file = workspace.files["samplers"][name]
         if sampler.model != "trained":
-            yield from named(workspace, "models", sampler.model, file, "model")
-        yield from named(workspace, "prompts", sampler.prompt, file, "prompt")
+            yield from named(workspace, "models", sampler.model, workspace.where("samplers", name, "model"))
+        yield from named(workspace, "prompts", sampler.prompt, workspace.where("samplers", name, "prompt"))
 
 
 def _recipes(workspace: "Workspace") -> Iterator[UserError]:
-    seen = set()
     for setup, variants in workspace.variants.items():
         for name, recipe in variants.items():
-            for error in _recipe(workspace, setup, name, recipe):
-                if str(error) not in seen:  # the same fault in each setup is told once
-                    seen.add(str(error))
-                    yield error
+            yield from _recipe(workspace, setup, name, recipe)
 
 
 def _recipe(workspace: "Workspace", setup: str, name: str, recipe: Recipe) -> Iterator[UserError]:
-    file = _recipe_file(workspace, name)
-    yield from named(workspace, "prompts", recipe.predict.prompt, file, "predict.prompt")
+    def where(path: str) -> dict:
+        return workspace.where_variant(setup, name, *path.split("."))
+
+    yield from named(workspace, "prompts", recipe.predict.prompt, where("predict.prompt"))
     if recipe.predict.refine is not None:
-        yield from named(workspace, "prompts", recipe.predict.refine.prompt, file, "predict.refine.prompt")
+        yield from named(workspace, "prompts", recipe.predict.refine.prompt, where("predict.refine.prompt"))
     prompt = workspace.prompts.get(recipe.predict.prompt)
     if recipe.trained and prompt is not None and prompt.target is None:
         yield UserError(
             "a trained student needs a prompt with a target",
-            file=file,
-            key="predict.prompt",
             value=recipe.predict.prompt,
             remedy=f"Give {workspace.files['prompts'][prompt.prompt]} a `target`, or use another prompt",
+            **where("predict.prompt"),
         )
     if recipe.trained and prompt is not None and prompt.chat:
         yield UserError(
             "a student is taught on plain prompts, and this one uses a chat template",
-            file=file,
-            key="predict.prompt",
             value=recipe.predict.prompt,
             remedy="Use a prompt with `chat: false`; teachers may use either",
+            **where("predict.prompt"),
         )
     known = workspace.variants[setup]
-    match = recipe.train.match_updates_of if recipe.train else None
-    for key, value in (
-        ("train.match_updates_of", match),
+    for key, other in (
+        ("train.match_updates_of", recipe.train.match_updates_of if recipe.train else None),
         ("weights_of", recipe.weights_of),
         ("mentor.trained_by", recipe.mentor.trained_by if recipe.mentor else None),
     ):
-        if value is not None and value not in known:
-            yield UserError(
-                "no such recipe", file=file, key=key, value=value, remedy=f"Known: {', '.join(sorted(known))}"
-            )
+        if other is not None and other not in known:
+            remedy = f"Known: {', '.join(sorted(known))}"
+            yield UserError("no such recipe", value=other, remedy=remedy, **where(key))
+        elif other is not None and not known[other].trained and key != "mentor.trained_by":
+            remedy = "Name a recipe with `train`, such as fine-tune-cot"
+            yield UserError("this recipe trains no student", value=other, remedy=remedy, **where(key))
     if recipe.mentor is not None:
-        yield from _mentor(workspace, recipe, known.get(recipe.mentor.trained_by), file)
+        yield from _mentor(workspace, setup, recipe, known.get(recipe.mentor.trained_by))
     if recipe.pairs is not None:
-        yield from check_pairs(workspace, known, recipe, file)
+        yield from check_pairs(workspace, known, recipe, lambda key: where(f"pairs.{key}"))
 
 
-def _recipe_file(workspace: "Workspace", variant: str) -> str:
-    """File of the recipe that a variant is made from: the longest recipe name that its own name begins with."""
-    base = variant
-    while base not in workspace.recipes:
-        base = base.rpartition(".")[0]
-    return workspace.files["recipes"][base]
-
-
-def _mentor(workspace: "Workspace", recipe: Recipe, trained_by: Recipe | None, file: str) -> Iterator[UserError]:
+def _mentor(workspace: "Workspace", setup: str, recipe: Recipe, trained_by: Recipe | None) -> Iterator[UserError]:
     mentor = recipe.mentor
     assert mentor is not None
+
+    def where(*path: str) -> dict:
+        return workspace.where_variant(setup, recipe.recipe, *path)
+
     if mentor.model not in {"setup", "student"}:
-        yield from named(workspace, "models", mentor.model, file, "mentor.model")
+        yield from named(workspace, "models", mentor.model, where("mentor", "model"))
+        yield from _has_weights(workspace, mentor.model, where("mentor", "model"))
     if trained_by is not None and (trained_by.rows is None or trained_by.mentor is not None):
         yield UserError(
             "a mentor is trained from the teacher's rationales, by a recipe with rows and without a mentor of its own",
-            file=file,
-            key="mentor.trained_by",
             value=mentor.trained_by,
             remedy="Use fine-tune-cot, or a recipe like it",
+            **where("mentor", "trained_by"),
         )
-    yield from named(workspace, "samplers", mentor.sampler, file, "mentor.sampler")
+    yield from named(workspace, "samplers", mentor.sampler, where("mentor", "sampler"))
     sampler = workspace.samplers.get(mentor.sampler or "")
     if sampler is not None and sampler.model != "trained":
         yield UserError(
             "the mentor is the trained model, and this sampler names a model of its own",
-            file=workspace.files["samplers"][sampler.sampler],
-            key="model",
             value=sampler.model,
             remedy="Write `model: trained`",
+            **workspace.where("samplers", sampler.sampler, "model"),
         )
     for source, rows in (recipe.rows or {}).items():
-        if rows.source == "mentor" and sampler is not None:
-            yield from _degree(sampler.sampler, sampler.samples, rows.degree, file, source)
-
-
-def _degree(sampler: str, samples: int, degree: int | None, file: str, source: str) -> Iterator[UserError]:
-    if degree is not None and degree > samples:
-        yield UserError(
-            f"sampler {sampler} draws only {samples} per question",
-            file=file,
-            key=f"rows.{source}.degree",
-            value=degree,
-            remedy=f"Raise `samples` of {sampler}, or lower the degree",
-        )
+        of_mentor = workspace.registry.row_sources[rows.source].sampler == "mentor"
+        if of_mentor and sampler is not None and (rows.degree or 1) > sampler.samples:
+            yield UserError(
+                f"sampler {sampler.sampler} draws only {sampler.samples} per question",
+                value=rows.degree,
+                remedy=f"Raise `samples` of {sampler.sampler}, or lower the degree",
+                **where("rows", source, "degree"),
+            )
 
 
 def _setups(workspace: "Workspace") -> Iterator[UserError]:
     for name, setup in workspace.setups.items():
-        file = workspace.files["setups"][name]
-        yield from named(workspace, "samplers", setup.teacher, file, f"{name}.teacher")
-        yield from named(workspace, "samplers", setup.program_teacher, file, f"{name}.program_teacher")
-        yield from named(workspace, "models", setup.mentor, file, f"{name}.mentor")
-        yield from named(workspace, "committees", setup.committee, file, f"{name}.committee")
-        yield from _has_weights(workspace, setup.mentor, file, f"{name}.mentor")
+        for key, section in (
+            ("teacher", "samplers"),
+            ("program_teacher", "samplers"),
+            ("mentor", "models"),
+            ("committee", "committees"),
+        ):
+            yield from named(workspace, section, getattr(setup, key), workspace.where("setups", name, key))
+        yield from _has_weights(workspace, setup.mentor, workspace.where("setups", name, "mentor"))
         for recipe in setup.recipes:
-            yield from named(workspace, "recipes", recipe, file, f"{name}.recipes")
-        teacher = workspace.samplers.get(setup.teacher or "")
-        if teacher is not None and teacher.model == "trained":
-            yield UserError(
-                "a teacher is a model as it is, and this sampler waits for a trained one",
-                file=file,
-                key=f"{name}.teacher",
-                value=setup.teacher,
-                remedy="Use a sampler that names its model",
-            )
-
-
-def _experiments(workspace: "Workspace") -> Iterator[UserError]:
-    for name, experiment in workspace.experiments.items():
-        file = workspace.files["experiments"][name]
-        yield from named(workspace, "setups", experiment.setup, file, "setup")
-        for task in experiment.tasks:
-            yield from named(workspace, "tasks", task, file, "tasks")
-        models = [*experiment.students, *(model for arm in experiment.arms for model in arm.models or [])]
-        for model in models:
-            yield from named(workspace, "models", model, file, "students and arms.models")
-            yield from _has_weights(workspace, model, file, "students and arms.models")
-        setup = workspace.setups.get(experiment.setup)
-        known = all(model in workspace.models for model in models)
-        if setup is None or not known or any(task not in workspace.tasks for task in experiment.tasks):
-            continue
-        for cell in workspace.cells(name):
-            yield from _cell(workspace, experiment.setup, cell.recipe, cell.model, cell.task, file)
-        yield from _titles(workspace, name, file)
-
-
-def _titles(workspace: "Workspace", experiment: str, file: str) -> Iterator[UserError]:
-    """Rows are told apart by titles: found here, and not when all of them are computed."""
-    seen: dict[str, str] = {}
-    for cell in workspace.cells(experiment):
-        row = f"{cell.arm_title} {cell.swept} of {cell.model} on {workspace.tasks[cell.task].title}"
-        if seen.setdefault(row, cell.recipe) != cell.recipe:
-            yield UserError(
-                f"two arms have one title: {seen[row]} and {cell.recipe}",
-                file=file,
-                key="arms.title",
-                value=cell.arm_title,
-                remedy="Give each a title of its own",
-            )
-
-
-def _cell(
-    workspace: "Workspace", setup_name: str, recipe_name: str, model: str, task: str, file: str
-) -> Iterator[UserError]:
-    """What one cell asks of its setup: a teacher with enough samples, a mentor that shares the student's vocabulary."""
-    setup, recipe = workspace.setups[setup_name], workspace.variants[setup_name][recipe_name]
-    for source, rows in (recipe.rows or {}).items():
-        if rows.source not in ("teacher", "programs"):
-            continue
-        try:
-            named = workspace.teacher(rows.source, setup_name)
-        except UserError as error:
-            yield error
-            continue
-        if named in workspace.samplers:
-            teacher = workspace.samplers[named]
-            yield from _degree(
-                teacher.sampler, teacher.samples, rows.degree, _recipe_file(workspace, recipe_name), source
-            )
-            yield from _form(workspace, rows.source, teacher.prompt, recipe, _recipe_file(workspace, recipe_name))
-    if recipe.pairs is not None:
-        yield from check_pairs_cell(workspace, setup_name, recipe, task)
-    for prompt_name in _prompts_of(workspace, recipe, setup):
-        prompt, task_entry = workspace.prompts[prompt_name], workspace.tasks[task]
-        have = task_entry.exemplars.count or len(task_entry.exemplars.written)
-        shown = prompt.exemplars * prompt.rounds
-        if prompt.first_exemplar + shown > have:
-            yield UserError(
-                f"prompt {prompt_name} shows exemplars {prompt.first_exemplar} to "
-                f"{prompt.first_exemplar + shown - 1}, and the task has {have}",
-                file=workspace.files["tasks"][task],
-                key="exemplars",
-                remedy="Give the task more exemplars, or the prompt fewer",
-            )
-    if recipe.mentor is not None and recipe.objective.loss == "mentor-kd":
-        try:
-            mentor = workspace.mentor_model(recipe_name, setup_name, model)
-        except UserError as error:
-            yield error
-            return
-        yield from _family(workspace, mentor, model, recipe_name, file)
-
-
-def _form(workspace: "Workspace", source: str, asked: str, recipe: Recipe, file: str) -> Iterator[UserError]:
-    """Programs teach programs, texts teach texts."""
-    wanted = "program" if source == "programs" else "text"
-    for prompt in (workspace.prompts.get(asked), workspace.prompts.get(recipe.predict.prompt)):
-        if prompt is not None and prompt.form != wanted:
-            yield UserError(
-                f"rows from {source} are {wanted}s, and this prompt's completions are {prompt.form}s",
-                file=file,
-                key="predict.prompt" if prompt.prompt == recipe.predict.prompt else f"rows from {source}",
-                value=prompt.prompt,
-                remedy=f"Use prompts with `form: {wanted}` for both teacher and student",
-            )
-
-
-def _prompts_of(workspace: "Workspace", recipe: Recipe, setup: Setup) -> Iterator[str]:
-    if recipe.predict.prompt in workspace.prompts:
-        yield recipe.predict.prompt
-    sources = {rows.source for rows in (recipe.rows or {}).values()}
-    teachers = [setup.teacher] * ("teacher" in sources) + [setup.program_teacher] * ("programs" in sources)
-    for teacher in teachers:
-        sampler = workspace.samplers.get(teacher or "")
-        if sampler is not None and sampler.prompt in workspace.prompts:
-            yield sampler.prompt
-
-
-def _family(workspace: "Workspace", mentor: str, student: str, recipe: str, file: str) -> Iterator[UserError]:
-    """Soft labels compare distributions over one vocabulary. Architectures are known now, vocabularies once fetched."""
-    if workspace.models[mentor].architecture != workspace.models[student].architecture:
-        yield UserError(
-            f"soft labels need one vocabulary: mentor {mentor} is {workspace.models[mentor].architecture}, "
-            f"student {student} is {workspace.models[student].architecture}",
-            file=file,
-            key=f"arms, recipe {recipe}",
-            remedy="Take a mentor of the student's family, or an arm without soft labels",
-        )
+            yield from named(workspace, "recipes", recipe, workspace.where("setups", name, "recipes", recipe))
+        for key, sampler in (("teacher", setup.teacher), ("program_teacher", setup.program_teacher)):
+            teacher = workspace.samplers.get(sampler or "")
+            if teacher is not None and teacher.model == "trained":
+                yield UserError(
+                    "a teacher is not trained here, and this sampler takes a trained model",
+                    value=sampler,
+                    remedy="Use a sampler that names its model",
+                    **workspace.where("setups", name, key),
+                )

@@ -10,15 +10,17 @@ from distillery.config.sampler import Decoding
 
 
 class Teacher(Section):
-    """A member of the committee: a model with prompts of its own. It reviews the others, unless it shall not."""
+    """A member of the committee: a model with its own prompts. It reviews the others unless `reviews` is false."""
 
     model: Name
     family: Name = Field(description="Models of one family do not review each other, unless allowed by name.")
     rationale: Name = Field(description="Prompt for a rationale: sees the question alone.")
     feedback: Name = Field(description="Prompt for feedback: sees `question`, `wrong` and `gold`.")
     review: Name | None = Field(None, description="Prompt for reviews; none: the committee's.")
-    decoding: Decoding = Field(Decoding(), description="Of the rationale.")
-    feedback_decoding: Decoding | None = Field(None, description="Of the feedback; none: as the rationale's.")
+    decoding: Decoding = Field(Decoding(), description="Decoding of the rationale.")
+    feedback_decoding: Decoding | None = Field(
+        None, description="Decoding of the feedback; none: that of the rationale."
+    )
     reviews: bool = Field(True, description="False: it teaches and reviews nobody.")
 
 
@@ -34,12 +36,14 @@ class Person(Section):
     """A reviewer who fills in a sheet. Their reviews count once the filled sheet is named."""
 
     sheet: str | None = Field(
-        None, description="The filled sheet, .csv or .jsonl; `{task}` and `{student}` stand for whose exam it is."
+        None,
+        pattern=r"\.(csv|jsonl)$",
+        description="The filled sheet, .csv or .jsonl; `{task}` and `{student}` are filled in.",
     )
 
 
 class Reviewing(Section):
-    """How reviewers are asked, and how their scores are read."""
+    """What reviewers are given, and how their scores are read."""
 
     protocol: Literal["paper", "robust"] = Field(
         "robust",
@@ -50,15 +54,15 @@ class Reviewing(Section):
     hint: Literal["none", "answer", "reference"] = Field(
         "answer", description="Shown to reviewers: the gold answer, the whole reference solution, or nothing."
     )
-    decoding: Decoding = Field(Decoding(), description="Of the critique, or of the whole reply.")
+    decoding: Decoding = Field(Decoding(), description="Decoding of the critique, or of the whole reply.")
     samples: int = Field(1, ge=1, description="Reviews of each reviewer; the first counts, repeats are for the audit.")
     gate: Literal["none", "right"] = Field(
         "none",
         description="right: only rationales whose final answer is right are reviewed, which saves the calls on the "
         "others; recipes then need `pairs.accept.gate: right`.",
     )
-    grader: Name = Field("robust", description="Whose verdict that gate asks.")
-    at_least: int = Field(2, ge=1, description="Reviewers that every teacher needs, before anything is asked.")
+    grader: Name = Field("robust", description="Grader whose verdict that gate uses.")
+    at_least: int = Field(2, ge=1, description="Reviewers that every teacher needs.")
 
     @model_validator(mode="after")
     def _greedy_draws_once(self) -> "Reviewing":
@@ -68,10 +72,10 @@ class Reviewing(Section):
 
 
 class Released(Section):
-    """A released exchange instead of teachers who are asked: mistakes, feedback, rationales and scores from files."""
+    """A released exchange instead of teachers: mistakes, feedback, rationales and scores from files."""
 
     kind: Literal["mapd"] = "mapd"
-    folder: str = Field(description="Where the three files lie.")
+    folder: str = Field(description="Folder of the three files.")
     stem: str = Field("Llama-2-7b-chat-hf_svamp", description="Beginning of the files' names.")
     teachers: list[Name] = Field(["gpt", "gemini", "mistral"], description="As the files name them.")
     checked: bool = Field(True, description="Refuse files that are not the released ones.")
@@ -86,7 +90,7 @@ class Committee(Section):
     reviewers: dict[Name, Reviewer] = Field({}, description="Models that review and do not teach.")
     people: dict[Name, Person] = {}
     same_family: list[tuple[Name, Name]] = Field(
-        [], description="[reviewer, author] pairs of one family that may review all the same; tables say so."
+        [], description="[reviewer, author] pairs of one family that may review nevertheless; tables say so."
     )
     review: Reviewing = Reviewing()
     released: Released | None = None
@@ -99,24 +103,24 @@ class Committee(Section):
             raise ValueError("the reviews of a released exchange are done; only people may add some")
         names = [*self.names, *self.reviewers, *self.people]
         if len(set(names)) < len(names):
-            raise ValueError("a name stands for two members")
+            raise ValueError("one name is given to two members")
         return self
 
     @property
     def names(self) -> list[str]:
-        """Those who teach, in order."""
+        """Names of the teachers, in order."""
         return list(self.teachers) if self.released is None else list(self.released.teachers)
 
     @property
     def families(self) -> dict[str, str]:
-        """Those who teach -> family; a released teacher is a family of its own."""
+        """Teacher -> family; a released teacher is a family of its own."""
         return {name: self.teachers[name].family if name in self.teachers else name for name in self.names}
 
     @property
     def panel(self) -> dict[str, str]:
         """Models that review -> family, in the order of the file."""
-        members = {name: one.family for name, one in self.teachers.items() if one.reviews}
-        return members | {name: one.family for name, one in self.reviewers.items()}
+        members = {name: teacher.family for name, teacher in self.teachers.items() if teacher.reviews}
+        return members | {name: reviewer.family for name, reviewer in self.reviewers.items()}
 
     def prompt_of_reviewer(self, name: str) -> str:
         """Name of the prompt that a reviewing model gets."""
@@ -128,7 +132,7 @@ class Committee(Section):
 
     @property
     def note(self) -> str | None:
-        """What a table has to say about who reviewed whom."""
+        """What a table says about who reviewed whom."""
         if not self.same_family:
             return None
         pairs = ", ".join(f"{reviewer} reviews {author}" for reviewer, author in self.same_family)

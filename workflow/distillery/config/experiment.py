@@ -1,21 +1,40 @@
 """`config/experiments/*.yaml`: one table and its figure: tasks, arms, students, seeds, published numbers."""
 
-from typing import Any
+from collections import Counter
+from collections.abc import Hashable, Sequence
+from typing import Annotated, Any
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from distillery.config.base import Name, Section, VariantName
+
+MAX_SEED = 2**32 - 1
+"""Largest seed that every library takes which draws numbers in training."""
+
+
+def _each_once(values: Sequence[Hashable]) -> Any:
+    repeated = [value for value, count in Counter(values).items() if count > 1]
+    if repeated:
+        raise ValueError(f"{repeated[0]!r} is given twice")
+    return values
+
+
+Once = AfterValidator(_each_once)
 
 
 class Arm(Section):
     """Rows of a table: one recipe, on some models, perhaps swept over settings."""
 
     recipe: Name
-    models: list[Name] | None = Field(None, description="Instead of the experiment's students.")
+    models: Annotated[list[Name], Once] | None = Field(None, description="Instead of the experiment's students.")
     set: dict[str, Any] = Field(
-        {}, description="Settings that differ from the recipe's, by dotted path (`train.epochs: 3`)."
+        {},
+        description="Settings that differ from the recipe's, by dotted path (`train.epochs: 3`) or nested. Each is "
+        "part of the variant's name, also where the value is the recipe's own.",
     )
-    sweep: dict[str, list[Any]] = Field({}, description="Dotted path -> values: one variant for each combination.")
+    sweep: dict[str, Annotated[list[Any], Field(min_length=1)]] = Field(
+        {}, description="Dotted path -> values: one variant for each combination. A value may be a list or a mapping."
+    )
     title: str | None = None
 
 
@@ -44,9 +63,11 @@ class Experiment(Section):
     paper: str | None = None
     caption: str = ""
     setup: Name
-    tasks: list[Name] = Field(min_length=1)
-    students: list[Name] = Field(min_length=1)
-    seeds: list[int] = Field([1], min_length=1)
+    tasks: Annotated[list[Name], Once] = Field(min_length=1)
+    students: Annotated[list[Name], Once] = Field(min_length=1)
+    seeds: Annotated[list[Annotated[int, Field(ge=0, le=MAX_SEED)]], Once] = Field(
+        [1], min_length=1, description="Trainings of each cell; their accuracies are pooled."
+    )
     arms: list[Arm] = Field(min_length=1)
     grader: Name = Field("robust", description="The accuracy column; every other grader is reported beside it.")
     baseline: VariantName | None = Field(

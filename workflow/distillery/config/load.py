@@ -1,41 +1,31 @@
 """Read and cross-check all declarative files: what does not fit together is refused before a job runs."""
 
-import difflib
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
-import yaml
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from distillery.config.base import NAME_PATTERN, Name
 from distillery.config.checks import check_workspace
 from distillery.config.committee import Committee
 from distillery.config.experiment import Experiment
+from distillery.config.extensions import Registry
+from distillery.config.faults import explained, without_repeats
 from distillery.config.model import Model
+from distillery.config.needs import missing_here
 from distillery.config.prompt import Prompt
 from distillery.config.recipe import Recipe
 from distillery.config.sampler import Sampler
+from distillery.config.setting_names import SettingNames, flattened, setting_paths
 from distillery.config.settings import Settings
 from distillery.config.setup import Setup
+from distillery.config.source import Place, Source, read_source
 from distillery.config.task import Task
-from distillery.config.variants import (
-    apply_overrides,
-    arm_variants,
-    extended,
-    in_setup,
-    round_before,
-    set_path,
-    variant_name,
-)
+from distillery.config.variant_recipes import carried_out
+from distillery.config.variants import apply_overrides, extended_recipes
 from distillery.config.workspace import Workspace
 from distillery.errors import UserError, UserErrors
-
-T = TypeVar("T", bound=BaseModel)
-
-KINDS = {"hub", "local", "wheel", "pruned", "random", "api"}
-"""Kinds of models: pydantic puts them into the path of a fault, and the file does not have them there."""
 
 FOLDERS: dict[str, tuple[str, type[BaseModel]]] = {
     "tasks": ("task", Task),
@@ -47,205 +37,157 @@ FOLDERS: dict[str, tuple[str, type[BaseModel]]] = {
 }
 
 
-@dataclass(frozen=True)
-class Source:
-    """A declared thing before validation: its file and its raw content."""
-
-    file: str
-    content: dict[str, Any]
-
-
 def load_workspace(
-    settings: Mapping[str, Any], root: Path = Path("config"), settings_file: str = "config"
+    settings: Mapping[str, Any],
+    root: Path = Path("config"),
+    settings_file: str | None = None,
+    *,
+    registry: Registry,
 ) -> Workspace:
     """Read every file under `root`, apply `overrides`, validate and cross-check.
+
+    Local files, keys of endpoints and optional packages are needed only by what this run makes: they are refused for
+    the experiments of `settings`, and for others `Workspace.not_runnable` names them.
 
     Args:
         settings: The run's settings as Snakemake merged them (`config.yaml`, `--configfile`, `--config`).
         root: Folder that holds `models.yaml`, `setups.yaml`, `tasks/`, ...
-        settings_file: How messages about `settings` name their origin.
+        settings_file: File that `settings` come from; `config.yaml` of the root if not given.
+        registry: The extensions that settings may name; `distillery.registry.load_workspace` gives all that there are.
 
     Raises:
-        UserErrors: All faults that were found, each with file, key, value and remedy.
+        UserErrors: All faults that were found, each once, with file, line, key, value and remedy.
     """
     errors: list[UserError] = []
-    run = _validate(Settings, dict(settings), settings_file, errors)
+    run_source = _settings_source(settings, Path(settings_file or Path(root, "config.yaml")))
+    known = setting_paths(tuple(registry.objectives.values()))
+    run = _validate(Settings, run_source, errors, registry)
     raw = _read_all(Path(root), errors)
-    if errors or run is None:
-        raise UserErrors(errors)
-    apply_overrides(raw, run.overrides, settings_file, errors)
-    raw["recipes"] = {
-        name: Source(source.file, extended(name, raw["recipes"], errors)) for name, source in raw["recipes"].items()
-    }
+    _refuse(errors)
+    assert run is not None
+    apply_overrides(raw, run_source, known, errors)
+    _check_names(raw, errors)
+    _refuse(errors)
+    raw["recipes"] = extended_recipes(raw["recipes"], known, errors)
+    kinds: list[tuple[str, Any]] = [*((folder, model) for folder, (_, model) in FOLDERS.items())]
     parts: dict[str, dict[str, Any]] = {}
-    for section, kind in [*((folder, model) for folder, (_, model) in FOLDERS.items()), ("setups", Setup)]:
-        parts[section] = _validate_all(kind, raw[section], errors)
-    parts["models"] = _validate_all(TypeAdapter(Model), raw["models"], errors)
-    if errors:
-        raise UserErrors(errors)
-    files = {section: {name: source.file for name, source in raw[section].items()} for section in raw}
-    variants = _variants(raw, parts, files, errors)
-    workspace = Workspace(settings=run, files=files, variants=variants, **parts)
-    if not errors:
-        errors.extend(check_workspace(workspace))
-    if errors:
-        raise UserErrors(errors)
+    for section, kind in [*kinds, ("setups", Setup), ("models", Model)]:
+        made = {name: _validate(kind, source, errors, registry) for name, source in raw[section].items()}
+        parts[section] = {name: value for name, value in made.items() if value is not None}
+    _refuse(errors)
+    names = SettingNames(
+        known,
+        (path for experiment in parts["experiments"].values() for arm in experiment.arms for path in _paths_of(arm)),
+    )
+    variants = carried_out(
+        raw, parts, names, lambda source, faults: _validate(Recipe, source, faults, registry), errors
+    )
+    _refuse(errors)
+    workspace = Workspace(
+        settings=run,
+        names=names,
+        registry=registry,
+        variants={
+            setup: {name: variant.recipe for name, variant in known.items()} for setup, known in variants.items()
+        },
+        sources={"settings": {"": run_source}, **raw},
+        variant_sources={
+            setup: {name: variant.source for name, variant in known.items()} for setup, known in variants.items()
+        },
+        files={section: {name: source.file for name, source in raw[section].items()} for section in raw},
+        **parts,
+    )
+    errors.extend(check_workspace(workspace))
+    _refuse(errors)
+    errors.extend(error for name in run.experiments for error in missing_here(workspace, name))
+    _refuse(errors)
     return workspace
 
 
-def _variants(raw: dict, parts: dict, files: dict, errors: list[UserError]) -> dict[str, dict[str, Recipe]]:
-    """Every recipe and every swept variant of it, as each setup carries it out: setup -> name -> recipe."""
-    wanted: dict[str, tuple[str, dict[str, Any], str]] = {
-        name: (name, {}, files["recipes"][name]) for name in parts["recipes"]
-    }
-    for name, experiment in parts["experiments"].items():
-        for arm in experiment.arms:
-            if arm.recipe not in parts["recipes"]:
-                known = ", ".join(sorted(parts["recipes"]))
-                errors.append(
-                    UserError(
-                        "no such recipe",
-                        file=files["experiments"][name],
-                        key="arms",
-                        value=arm.recipe,
-                        remedy=f"Known: {known}",
-                    )
-                )
-                continue
-            for variant, settings in arm_variants(arm):
-                wanted.setdefault(variant, (arm.recipe, settings, files["experiments"][name]))
-    found: dict[str, dict[str, Recipe]] = {}
-    for setup_name, setup in parts["setups"].items():
-        found[setup_name] = {}
-        todo = list(wanted.items())
-        for variant, (recipe, settings, file) in todo:  # grows: a round needs those before it
-            if variant in found[setup_name]:
-                continue
-            content = in_setup(raw["recipes"][recipe].content, setup, recipe, settings)
-            before = round_before(content, settings)
-            if before is not None:
-                todo.append((variant_name(recipe, before), (recipe, before, file)))
-                content = set_path(content, "pairs.after", variant_name(recipe, before))
-            made = _validate(Recipe, content, file, errors, prefix=f"{variant} in setup {setup_name}")
-            if made is not None:
-                found[setup_name][variant] = made
-    return found
+def _refuse(errors: list[UserError]) -> None:
+    if errors:
+        raise UserErrors(list(without_repeats(errors)))
+
+
+def _paths_of(arm: Any) -> list[str]:
+    """Dotted paths of an arm's settings; an arm that gives one twice is refused later, with its place."""
+    paths: list[str] = []
+    for settings in [arm.set, *({path: value} for path, values in arm.sweep.items() for value in values)]:
+        try:
+            paths.extend(flattened(settings))
+        except ValueError:
+            continue
+    return paths
+
+
+def _settings_source(settings: Mapping[str, Any], file: Path) -> Source:
+    """The run's settings with their places: a value that the file does not have comes from the command line."""
+    declared = read_source(file, []) if file.is_file() else None
+    root = Place(str(file), None, "")
+    places: dict[tuple[str, ...], Place] = {(): root}
+    for key, value in settings.items():
+        inner: dict[tuple[str, ...], Any] = {(str(key),): value}
+        if key == "overrides" and isinstance(value, Mapping):
+            inner |= {("overrides", str(path)): change for path, change in value.items()}
+        for path, given in inner.items():
+            at: Any = declared.content if declared is not None else {}
+            for part in path:
+                at = at.get(part) if isinstance(at, dict) else None
+            if declared is not None and path in declared.places and at == given:
+                places |= {keys: place for keys, place in declared.places.items() if keys[: len(path)] == path}
+            elif path not in places:
+                place = Place("settings of this run (--config, --configfile)", None, ".".join(path))
+                places[path] = place if file.is_file() else Place(str(file), None, ".".join(path))
+    content = {str(key): value for key, value in settings.items()}
+    if isinstance(content.get("overrides"), Mapping):
+        content["overrides"] = {str(path): value for path, value in content["overrides"].items()}
+    return Source(str(file), content, places)
 
 
 def _read_all(root: Path, errors: list[UserError]) -> dict[str, dict[str, Source]]:
     raw: dict[str, dict[str, Source]] = {}
-    for folder, (key, _) in FOLDERS.items():
+    for folder in FOLDERS:
         raw[folder] = {}
+        for path in sorted((root / folder).glob("*.yml")):
+            errors.append(UserError("is not read", file=path, remedy=f"Rename it to {path.stem}.yaml"))
         for path in sorted((root / folder).glob("*.yaml")):
-            content = _read_yaml(path, errors)
-            name = content.get(key)
-            if name != path.stem:
-                errors.append(
-                    UserError(
-                        f"the name must be the file's own, {path.stem!r}",
-                        file=path,
-                        key=key,
-                        value=name,
-                        remedy=f"Write `{key}: {path.stem}`, or rename the file",
-                    )
-                )
-            raw[folder][path.stem] = Source(str(path), content)
+            source = read_source(path, errors)
+            if source is not None:
+                raw[folder][path.stem] = source
     for section in ("models", "setups"):
-        path = root / f"{section}.yaml"
         raw[section] = {}
-        for name, content in _read_yaml(path, errors).items():
+        whole = read_source(root / f"{section}.yaml", errors)
+        for name, content in (whole.content if whole is not None else {}).items():
+            assert whole is not None
             if not isinstance(content, dict):
-                errors.append(UserError("must be a mapping", file=path, key=str(name), value=content))
+                errors.append(UserError("must be a mapping", value=content, **whole.where(name)))
                 continue
-            raw[section][str(name)] = Source(str(path), content)
-            _check_name(str(name), path, errors)
+            raw[section][name] = whole.inside(name)
     return raw
 
 
-def _check_name(name: str, path: Path, errors: list[UserError]) -> None:
+def _check_names(raw: dict[str, dict[str, Source]], errors: list[UserError]) -> None:
+    """A file is named as what it declares; names match the pattern. A name that is left out is found later."""
+    for folder, (key, _) in FOLDERS.items():
+        for stem, source in raw[folder].items():
+            name = source.content.get(key, stem)
+            if name != stem:
+                remedy = f"Write `{key}: {stem}`, or rename the file"
+                problem = f"the name must be the file's own, {stem!r}"
+                errors.append(UserError(problem, value=name, remedy=remedy, **source.where(key)))
+    for section in ("models", "setups"):
+        for name, source in raw[section].items():
+            try:
+                TypeAdapter(Name).validate_python(name)
+            except ValidationError:
+                problem = f"names must match {NAME_PATTERN}, as they stand in paths"
+                errors.append(UserError(problem, **source.place().where()))
+
+
+def _validate(kind: Any, source: Source, errors: list[UserError], registry: Registry) -> Any | None:
+    """Validate one section; append one error for each fault."""
     try:
-        TypeAdapter(Name).validate_python(name)
-    except ValidationError:
-        errors.append(UserError(f"names must match {NAME_PATTERN}, as they stand in paths", file=path, key=name))
-
-
-def _read_yaml(path: Path, errors: list[UserError]) -> dict[str, Any]:
-    try:
-        content = yaml.load(path.read_text(encoding="utf-8"), Loader=_StrictLoader)
-    except FileNotFoundError:
-        errors.append(
-            UserError("no such file", file=path, remedy="Restore it, or run from the folder of the Snakefile")
-        )
-        return {}
-    except yaml.YAMLError as error:
-        errors.append(UserError(f"not valid YAML: {' '.join(str(error).split())}", file=path))
-        return {}
-    if not isinstance(content, dict):
-        errors.append(UserError("must hold a mapping of keys to values", file=path))
-        return {}
-    return content
-
-
-class _StrictLoader(yaml.SafeLoader):
-    """YAML that refuses a key given twice: plain YAML keeps the last and says nothing."""
-
-    def construct_mapping(self, node: Any, deep: bool = False) -> dict:
-        keys = [self.construct_object(key, deep=deep) for key, _ in node.value]
-        for key in keys:
-            if keys.count(key) > 1:
-                raise yaml.constructor.ConstructorError(None, None, f"the key {key!r} is given twice", node.start_mark)
-        return super().construct_mapping(node, deep)
-
-
-def _validate_all(kind: Any, sources: dict[str, Source], errors: list[UserError]) -> dict[str, Any]:
-    found = {}
-    for name, source in sources.items():
-        value = _validate(
-            kind, source.content, source.file, errors, prefix=name if kind is Setup or not _is_model(kind) else ""
-        )
-        if value is not None:
-            found[name] = value
-    return found
-
-
-def _is_model(kind: Any) -> bool:
-    return isinstance(kind, type) and issubclass(kind, BaseModel)
-
-
-def _validate(kind: Any, content: dict, file: str, errors: list[UserError], prefix: str = "") -> Any | None:
-    """Validate one section; append one error per fault, each naming its key and value."""
-    check: Callable[[dict], Any] = kind.model_validate if _is_model(kind) else kind.validate_python
-    try:
-        return check(content)
+        return TypeAdapter(kind).validate_python(source.content, context=registry)
     except ValidationError as error:
-        for fault in error.errors():
-            where = [
-                str(part) for part in fault["loc"] if part not in {"hub", "local", "wheel", "pruned", "random", "api"}
-            ]
-            key = ".".join(([prefix] if prefix else []) + where)
-            errors.append(_explain(kind, fault, file, key))
+        errors.extend(explained(kind, error, source, registry))
     return None
-
-
-def _explain(kind: Any, fault: Any, file: str, key: str) -> UserError:
-    value = fault["input"]
-    if fault["type"] == "extra_forbidden":
-        near = difflib.get_close_matches(str(fault["loc"][-1]), _known_keys(kind), n=1)
-        hint = f"Did you mean `{near[0]}`?" if near else "config/README.md lists every key"
-        return UserError("no such key", file=file, key=key, value=value, remedy=hint.rstrip("."))
-    if fault["type"] == "missing":
-        return UserError(
-            "this key is needed and not given", file=file, key=key, remedy="config/README.md says what it means"
-        )
-    message = fault["msg"].removeprefix("Value error, ")
-    shown = None if isinstance(value, dict | list) else value
-    return UserError(message[:1].lower() + message[1:], file=file, key=key or None, value=shown)
-
-
-def _known_keys(kind: Any) -> list[str]:
-    """Every key of a section and of the sections inside it, for spelling hints."""
-    schema = kind.model_json_schema() if _is_model(kind) else kind.json_schema()
-    keys: list[str] = []
-    for part in [schema, *schema.get("$defs", {}).values()]:
-        keys.extend(part.get("properties", {}))
-    return keys

@@ -1,8 +1,9 @@
 """`config/models.yaml`: where weights come from. A model is named once; its name stands in paths."""
 
 from typing import Annotated, Literal
+from urllib.parse import urlsplit
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from distillery.config.base import Name, Section
 
@@ -67,6 +68,13 @@ class Price(Section):
     completion: float = Field(ge=0)
 
 
+class Rate(Section):
+    """How fast an endpoint may be asked, as the account allows it. A server's own limits are respected besides."""
+
+    requests_per_minute: float | None = Field(None, gt=0)
+    tokens_per_minute: float | None = Field(None, gt=0, description="Of prompts and answers together.")
+
+
 class ApiModel(Section):
     """A teacher behind an endpoint that speaks OpenAI's protocol, hosted or a vLLM server.
 
@@ -80,6 +88,16 @@ class ApiModel(Section):
     endpoint: str = Field("https://api.openai.com/v1", description="Base URL.")
     key: str | None = Field("OPENAI_API_KEY", description="Environment variable that holds the key; null sends none.")
     price: Price | None = None
+    rate: Rate = Rate()
+
+    @field_validator("endpoint")
+    @classmethod
+    def _without_credentials(cls, endpoint: str) -> str:
+        if urlsplit(endpoint).username is not None:
+            raise ValueError(
+                "user name and password in an address end in logs and records; name an environment variable as `key`"
+            )
+        return endpoint
 
 
 Model = Annotated[

@@ -1,6 +1,6 @@
 """`config/prompts/*.yaml`: how a question becomes model input, and a rationale a training target.
 
-One prompt object serves sampling, training and prediction, so that a student is asked as it was taught.
+One prompt object serves sampling, training and prediction, so that a student is tested with the prompt of its training.
 """
 
 from typing import Literal
@@ -21,18 +21,20 @@ class Prompt(Section):
     input: str = Field(description="Model input for one question.")
     exemplar: str | None = Field(None, description="One worked example; the few-shot block joins them before `input`.")
     exemplars: int = Field(0, ge=0, description="How many of the task's exemplars are shown.")
-    first_exemplar: int = Field(0, ge=0, description="Skip so many: lets two teachers see different exemplars.")
+    first_exemplar: int = Field(
+        0, ge=0, description="Exemplars that are skipped, so that two teachers can see different ones."
+    )
     select: Literal["first", "similar"] = Field(
         "first", description="The task's first exemplars, or for each question those that share most words with it."
     )
     rounds: int = Field(
-        1, ge=1, description="Sample i shows block i mod rounds of the exemplars, each block as many as `exemplars`."
+        1, ge=1, description="Sample i shows block i mod rounds of the exemplars; a block has `exemplars` of them."
     )
     form: Literal["text", "program"] = Field("text", description="What a completion is: text with an answer, or code.")
     separator: str = Field("\n\n", description="Between exemplars, and before the input.")
     instruction: str | None = Field(None, description="Text before the exemplars.")
     target: str | None = Field(None, description="What a student learns to write after `input`.")
-    delimiter: str | None = Field(None, description="Stands before the final answer, such as `-->`.")
+    delimiter: str | None = Field(None, description="Text before the final answer, such as `-->`.")
     answer_cue: str | None = Field(
         None, description="Second call of Zero-shot-CoT: appended to prompt and rationale to ask for the answer."
     )

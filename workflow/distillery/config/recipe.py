@@ -2,9 +2,10 @@
 
 from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, SerializeAsAny, ValidationInfo, model_validator
 
 from distillery.config.base import Name, Section, VariantName
+from distillery.config.extensions import Known, KnownObjective, Objective, Registry
 from distillery.config.review import Pairs
 
 ErrorClass = Literal["name_error", "unbound_local_error", "syntax_error", "operand_swap"]
@@ -14,22 +15,20 @@ ErrorClass = Literal["name_error", "unbound_local_error", "syntax_error", "opera
 class Rows(Section):
     """One source of training rows.
 
-    `from: teacher`, `from: mentor` and `from: programs` (the teacher that writes programs) take completions of whom the
-    setup names; `from: gold` takes the questions themselves. The first `degree` completions of each question are looked
-    at, then filtered, then capped.
+    `from: teacher`, `from: mentor` and `from: programs` (the teacher that writes programs) take completions of the
+    sampler that the setup names; `from: gold` takes the questions themselves. The first `degree` completions of each
+    question are read, then filtered, then capped.
     """
 
-    source: Literal["teacher", "mentor", "programs", "gold"] = Field(alias="from")
+    source: Annotated[str, Known("row_sources")] = Field(alias="from")
     keep: Literal["correct", "all"] = Field("correct", description="Verified completions only, or all.")
     grader: Name = Field("robust", description="Whose verdict counts as correct.")
     truncated: Literal["drop", "keep"] = Field(
         "drop", description="Rationales cut off at the token limit; the papers keep them where the answer is right."
     )
-    degree: int | None = Field(
-        None, ge=1, description="Completions looked at per question; none: all that are sampled."
-    )
-    per_question: int | None = Field(None, ge=1, description="At most so many kept rows per question.")
-    share: float = Field(1.0, gt=0, le=1, description="Share of the questions used, drawn by seed.")
+    degree: int | None = Field(None, ge=1, description="Completions read per question; none: all that are sampled.")
+    per_question: int | None = Field(None, ge=1, description="At most this many kept rows per question.")
+    share: float = Field(1.0, gt=0, le=1, description="Share of the questions used, chosen by seed.")
     unique: bool = Field(False, description="Equal rationales of a question are kept once; programs by syntax tree.")
     inject: list[ErrorClass] = Field(
         [], description="Rows that teach repair: each kept program, with an error of one of these classes put in."
@@ -52,41 +51,6 @@ class Mentor(Section):
     )
 
 
-class CrossEntropy(Section):
-    """Token cross-entropy on the target (sequence-level distillation)."""
-
-    loss: Literal["cross-entropy"]
-
-
-class MentorKD(Section):
-    """(1-lambda) CE + lambda KL(mentor || student) on the target. Source: Mentor-KD, section 3.3."""
-
-    loss: Literal["mentor-kd"]
-    weight: float = Field(0.3, ge=0, le=1, alias="lambda", description="Weight of the soft labels.")
-    temperature: float = Field(2.0, gt=0, description="Divides both logits; no tau**2 factor, as in the paper.")
-    divergence: Literal["forward-kl", "reverse-kl", "skew-forward-kl", "skew-reverse-kl", "jensen-shannon"] = (
-        "forward-kl"
-    )
-    skew: float = Field(0.1, gt=0, lt=1, description="Mixing weight of the skew divergences.")
-    mask: Literal["labels", "repo-compat"] = Field(
-        "labels", description="Positions in the KL: target tokens, or all with padding, as the public code does."
-    )
-
-
-class TwoTask(Section):
-    """alpha CE(feedback) + (1-alpha) CE(rationale), on pairs of rows. Source: MAPD (arXiv 2410.03663), public code."""
-
-    loss: Literal["two-task"]
-    alpha: float = Field(0.5, ge=0, le=1, description="Weight of the feedback task; at 0 or 1 the other is not read.")
-    mask_padding: bool = Field(
-        True,
-        description="False supervises padding, as the public code does: rows filled with stop tokens to `max_length`.",
-    )
-
-
-Objective = Annotated[CrossEntropy | MentorKD | TwoTask, Field(discriminator="loss")]
-
-
 class Lora(Section):
     """Low-rank adaptation instead of full fine-tuning."""
 
@@ -97,10 +61,10 @@ class Lora(Section):
 
 
 class Train(Section):
-    """How weights are fitted. The batch size is the global one; how devices share it is the machine's affair."""
+    """How weights are fitted. The batch size is the global one; the machine decides how devices share it."""
 
     epochs: int = Field(20, ge=1)
-    batch_size: int = Field(8, ge=1, description="Rows of an update; with the objective two-task its pairs.")
+    batch_size: int = Field(8, ge=1, description="Rows of an update; of an objective on pairs, its pairs.")
     learning_rate: float = Field(3e-4, gt=0)
     schedule: Literal["constant", "linear", "cosine"] = "constant"
     warmup: float = Field(0.0, ge=0, lt=1, description="Share of the steps.")
@@ -121,7 +85,7 @@ class Train(Section):
 class Refine(Section):
     """Self-refinement: a program that fails visibly goes back to the model with its error. Source: PaD, section 3.3."""
 
-    prompt: Name = Field(description="RequestCount for the repair: sees `question`, `program` and `feedback`.")
+    prompt: Name = Field(description="Prompt of the repair: sees `question`, `program` and `feedback`.")
     rounds: int = Field(3, ge=1, le=8)
 
 
@@ -130,7 +94,7 @@ class Steps(Section):
 
     beams: int = Field(5, ge=1, description="Prefixes kept.")
     samples: int = Field(2, ge=1, description="Continuations of each prefix.")
-    scorer: Literal["similarity", "execution", "none"] = Field(
+    scorer: Annotated[str, Known("step_scorers")] = Field(
         "similarity",
         description="Of a line: likeness to the question's sentences, or whether the program runs so far.",
     )
@@ -155,7 +119,7 @@ class Predict(Section):
 
 
 class Recipe(Section):
-    """A method. A recipe without rows is a prompting baseline: the base model answers as it is."""
+    """A method. A recipe without rows is a prompting baseline: the base model answers."""
 
     recipe: VariantName
     extends: Name | None = Field(None, description="Start from another recipe; sections given here are merged over it.")
@@ -167,28 +131,40 @@ class Recipe(Section):
     rows: dict[Name, Rows] | None = None
     pairs: Pairs | None = None
     mentor: Mentor | None = None
-    objective: Objective = CrossEntropy(loss="cross-entropy")
+    objective: Annotated[SerializeAsAny[Objective], KnownObjective()] = Field(
+        {"loss": "cross-entropy"}, validate_default=True, description="Which loss, and its settings."
+    )
     train: Train | None = None
     predict: Predict
 
     @property
     def trained(self) -> bool:
-        """Whether a model is trained; a prompting baseline answers as it is."""
+        """Whether a model is trained; of a prompting baseline the base model answers."""
         return self.train is not None
 
     @model_validator(mode="after")
-    def _parts_fit(self) -> "Recipe":
+    def _parts_fit(self, info: ValidationInfo) -> "Recipe":
         if (self.rows is None and self.pairs is None) != (self.train is None):
             raise ValueError("rows and train go together: both for a trained student, none for a prompting baseline")
         if self.rows is not None and self.pairs is not None:
             raise ValueError("training rows come from `rows` or from `pairs`, not from both")
-        if (self.pairs is not None) != isinstance(self.objective, TwoTask):
-            raise ValueError("pairs and the objective two-task go together")
-        uses_mentor = any(rows.source == "mentor" for rows in (self.rows or {}).values())
+        registry: Registry | None = info.context
+        assert registry is not None  # its objective could not have been validated without one
+        needs = self.objective.needs
+        if (self.pairs is not None) != ("pairs" in needs):
+            raise ValueError(
+                f"pairs need an objective on pairs, such as two-task, and the other way round; "
+                f"{self.objective.loss} takes {'pairs' if 'pairs' in needs else 'single rows'}"
+            )
+        unknown = sorted(needs - frozenset().union(*registry.trainers.values()))
+        if unknown:
+            raise ValueError(f"objective {self.objective.loss} needs {', '.join(unknown)}, which no trainer provides")
+        sources = [registry.row_sources[rows.source] for rows in (self.rows or {}).values()]
+        uses_mentor = any(source.sampler == "mentor" for source in sources)
         if uses_mentor and (self.mentor is None or self.mentor.sampler is None):
             raise ValueError("rows from the mentor need mentor.trained_by and mentor.sampler")
-        if isinstance(self.objective, MentorKD) and self.mentor is None:
-            raise ValueError("objective mentor-kd needs a mentor (mentor.trained_by)")
+        if "mentor" in needs and self.mentor is None:
+            raise ValueError(f"objective {self.objective.loss} needs a mentor (mentor.trained_by)")
         if self.weights_of is not None and self.train is not None:
             raise ValueError("weights_of takes the students of another recipe: no rows and no train beside it")
         if any(rows.inject for rows in (self.rows or {}).values()) and self.predict.refine is None:

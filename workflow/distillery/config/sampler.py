@@ -1,4 +1,4 @@
-"""`config/samplers/*.yaml`: who is asked, how, and how often."""
+"""`config/samplers/*.yaml`: which model generates completions, with which prompt, how, and how many."""
 
 from typing import Literal
 
@@ -8,18 +8,18 @@ from distillery.config.base import Name, Section
 
 
 class Decoding(Section):
-    """How text is drawn. All of it shapes the output, hence is part of every completion's key."""
+    """How text is sampled. All of it shapes the output, so it is part of every completion's key."""
 
     temperature: float = Field(0.0, ge=0, description="0 is greedy.")
     top_p: float = Field(1.0, gt=0, le=1)
     top_k: int = Field(0, ge=0, description="0 considers all tokens.")
     max_new_tokens: int = Field(128, ge=1)
     answer_tokens: int = Field(32, ge=1, description="Limit of the second, greedy call of a two-call prompt.")
-    seed: int = Field(0, description="Another seed draws other samples.")
+    seed: int = Field(0, description="Another seed gives other samples.")
 
 
 class Sampler(Section):
-    """A model with a prompt and a way of decoding. `model: trained` is bound by a recipe (its mentor)."""
+    """A model with a prompt and a way of decoding. `model: trained` is a trained model: a mentor or a student."""
 
     sampler: Name
     model: Name | Literal["trained"]

@@ -8,9 +8,9 @@ from distillery.config.base import Name, Section
 
 
 class Budget(Section):
-    """What one run may spend on sampling. A spent budget stops the run; what was drawn is kept."""
+    """What one run may spend on sampling. A spent budget stops the run; what was generated is kept."""
 
-    samples: int | None = Field(None, ge=0, description="Completions drawn; those in the store cost nothing.")
+    samples: int | None = Field(None, ge=0, description="Completions generated; those in the store cost nothing.")
     tokens: int | None = Field(None, ge=0, description="Tokens generated.")
     money: float | None = Field(None, ge=0, description="In the unit of the prices in models.yaml.")
 

@@ -2,16 +2,17 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, ValidationInfo, model_validator
 
 from distillery.config.base import Name, Section
+from distillery.config.extensions import Known
 
 
 class GeneratorSource(Section):
     """Questions made by one of the project's own seeded generators."""
 
     kind: Literal["generator"]
-    generator: Literal["arithmetic", "last_letter", "coin_flip", "shuffled_objects", "dates"]
+    generator: Annotated[str, Known("generators")]
     seed: int = Field(0, description="Another seed gives other questions.")
     options: dict[str, Any] = Field({}, description="Passed to the generator, which refuses names it does not know.")
 
@@ -54,7 +55,7 @@ class FileSource(Section):
     @model_validator(mode="after")
     def _one_file_for_all_is_split(self) -> "FileSource":
         if ("all" in self.files) != (self.split_file is not None) or ("all" in self.files and len(self.files) > 1):
-            raise ValueError("files: all stands alone and needs a split_file; a split_file needs files: all")
+            raise ValueError("files: all is the only file and needs a split_file; a split_file needs files: all")
         return self
 
 
@@ -67,9 +68,7 @@ class Grader(Section):
     Source: Fine-tune-CoT's evaluator; Mentor-KD's has the same shape.
     """
 
-    candidates: Literal["number", "choice", "yes-no", "letters", "text"] = Field(
-        description="What counts as an answer in the region searched."
-    )
+    candidates: Annotated[str, Known("graders")] = Field(description="What counts as an answer in the region searched.")
     letters: str = Field("A-E", pattern=r"^[A-Z]-[A-Z]$", description="Range of letters, for `choice`.")
     standalone: bool = Field(
         False,
@@ -77,24 +76,24 @@ class Grader(Section):
         "are one word of the sentence, a text is its first line.",
     )
     delimiter: Literal["prompt", "none"] = Field(
-        "prompt", description="Search after the prompt's delimiter (`-->`), or the whole text whatever the prompt."
+        "prompt", description="Search after the prompt's delimiter (`-->`), or always the whole text."
     )
     choose: Literal["first", "last"] = "first"
     without_delimiter: Literal["last", "unparsable"] = Field(
         "last", description="The delimiter is missing: take the last candidate of the whole text, or none."
     )
-    compare: Literal["string", "casefold", "number"] = Field("string", description="`number`: equal within 1e-6.")
+    compare: Annotated[str, Known("comparisons")] = Field("string", description="`number`: equal within 1e-6.")
     gold: Literal["as-is", "number-in-text", "first-character"] = Field(
         "as-is", description="How gold becomes an answer."
     )
-    complete: bool = Field(
-        False, description="An answer in a completion that was cut off counts as truncated, whatever it says."
-    )
+    complete: bool = Field(False, description="An answer in a completion that was cut off always counts as truncated.")
 
     @model_validator(mode="after")
-    def _numbers_are_compared_as_numbers(self) -> "Grader":
-        if self.compare == "number" and self.candidates != "number":
-            raise ValueError("compare: number goes with candidates: number")
+    def _numbers_are_compared_as_numbers(self, info: ValidationInfo) -> "Grader":
+        if info.context is not None and info.context.comparisons[self.compare].numeric:
+            numeric = [name for name, kind in info.context.graders.items() if kind.numeric]
+            if self.candidates not in numeric:
+                raise ValueError(f"compare: {self.compare} goes with candidates: {' or '.join(numeric)}")
         return self
 
 
@@ -125,7 +124,7 @@ class SplitSizes(Section):
     """How many questions of each split are used; None is all that the source has."""
 
     train: int | None = Field(None, ge=1)
-    dev: int | None = Field(None, ge=0, description="Without a dev split of its own, so many are held out of train.")
+    dev: int | None = Field(None, ge=0, description="A source without a dev split gives this many of train.")
     test: int | None = Field(None, ge=1)
 
 
@@ -142,9 +141,7 @@ class Task(Section):
     rationale: str | None = Field(
         None, description="Jinja template of a gold worked solution, where the source has one."
     )
-    answer: Literal["number", "choice", "yes-no", "letters", "text"] = Field(
-        description="Default graders come with it."
-    )
+    answer: Annotated[str, Known("graders")] = Field(description="Default graders come with it.")
     graders: dict[Name, Grader] = Field({}, description="Replace or add to the default graders `paper` and `robust`.")
     exemplars: Exemplars = Exemplars()
     licence: str | None = None

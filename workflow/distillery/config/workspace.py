@@ -6,12 +6,16 @@ from typing import Any
 
 from distillery.config.committee import Committee
 from distillery.config.experiment import Experiment, Published
+from distillery.config.extensions import Registry
 from distillery.config.model import ApiModel, Model, PrunedModel
+from distillery.config.needs import missing_here
 from distillery.config.prompt import Prompt
 from distillery.config.recipe import Recipe
 from distillery.config.sampler import Sampler
+from distillery.config.setting_names import SettingNames
 from distillery.config.settings import Settings
 from distillery.config.setup import Setup
+from distillery.config.source import Source
 from distillery.config.task import Task
 from distillery.config.variants import arm_variants
 from distillery.errors import UserError
@@ -29,6 +33,12 @@ class TableCell:
     """The arm's title, without the settings of its sweep."""
     swept: dict[str, Any]
     published: Published | None
+    arm: int
+    """Place of the arm in the experiment file, from 0."""
+
+
+DEFAULT_GRADERS = ("paper", "robust")
+"""Graders that every task has (verification.graders)."""
 
 
 @dataclass(frozen=True)
@@ -49,6 +59,33 @@ class Workspace:
     experiments: Mapping[str, Experiment]
     variants: Mapping[str, Mapping[str, Recipe]]
     files: Mapping[str, Mapping[str, str]]
+    names: SettingNames
+    registry: Registry
+    sources: Mapping[str, Mapping[str, Source]]
+    """Section -> name -> raw content with the line of every key. Recipes are extended already."""
+    variant_sources: Mapping[str, Mapping[str, Source]]
+    """The same for `variants`."""
+
+    def where(self, section: str, name: str, *path: str, value: Any = None) -> dict[str, Any]:
+        """File, line and key of a declared setting, as arguments of a UserError; with `value`, of that list item."""
+        return self.sources[section][name].where(*path, value=value)
+
+    def where_variant(self, setup: str, name: str, *path: str) -> dict[str, Any]:
+        """File, line and key where a setting of a variant was last set."""
+        return self.variant_sources[setup][name].where(*path)
+
+    def label_of(self, path: str) -> str:
+        """What names of variants call a setting: the shortest end of its path that means it alone."""
+        return self.names.label_of(path)
+
+    def graders_of(self, task: str) -> list[str]:
+        """Names of the graders of a task."""
+        return sorted({*DEFAULT_GRADERS, *self.tasks[task].graders})
+
+    def not_runnable(self) -> dict[str, list[UserError]]:
+        """Experiment -> what it needs and this machine lacks: local files, keys of endpoints, optional packages."""
+        found = {name: missing_here(self, name) for name in self.experiments}
+        return {name: faults for name, faults in found.items() if faults}
 
     def find(self, section: str, name: str) -> Any:
         """A declared thing by name; an unknown name is a UserError that lists the known ones."""
@@ -87,16 +124,15 @@ class Workspace:
         return entry.parent if isinstance(entry, PrunedModel) else None
 
     def teacher(self, source: str, setup: str) -> str:
-        """Sampler behind rows `from: teacher` or `from: programs`."""
+        """Sampler behind rows `from: <source>`, of a source whose sampler the setup names."""
         entry = self.find("setups", setup)
-        key = {"teacher": "teacher", "programs": "program_teacher"}[source]
+        key = str(self.registry.row_sources[source].sampler)
         named = getattr(entry, key)
         if named is None:
             raise UserError(
                 f"rows from {source} need a sampler and the setup names none",
-                file=self.files["setups"][setup],
-                key=f"{setup}.{key}",
                 remedy="Name a sampler",
+                **self.where("setups", setup, key),
             )
         return named
 
@@ -113,9 +149,8 @@ class Workspace:
         if named is None:
             raise UserError(
                 "the recipe needs a mentor and the setup names none",
-                file=self.files["setups"][setup],
-                key=f"{setup}.mentor",
                 remedy=f"Name the base model of the mentor; recipe {recipe} uses it",
+                **self.where("setups", setup, "mentor"),
             )
         return named
 
@@ -125,14 +160,13 @@ class Workspace:
         if name is None:
             raise UserError(
                 f"recipe {recipe} needs a committee and the setup names none",
-                file=self.files["setups"][setup],
-                key=f"{setup}.committee",
                 remedy="Name one of config/committees",
+                **self.where("setups", setup, "committee"),
             )
         return self.find("committees", name)
 
     def committee_student(self, recipe: str, setup: str, student: str, seed: int) -> str:
-        """Who sat the exam that a recipe's pairs are about, as it stands in paths: a base model, or a trained one.
+        """The student whose answers a recipe's pairs are about, as in paths: a base model, or a trained one.
 
         `released` is the student of a released exchange.
         """
@@ -148,8 +182,8 @@ class Workspace:
         """Every cell of a table, in the order of the experiment file."""
         table = self.find("experiments", experiment)
         for task in table.tasks:
-            for arm in table.arms:
-                for name, settings in arm_variants(arm):
+            for place, arm in enumerate(table.arms):
+                for name, settings in arm_variants(arm, self.names):
                     recipe = self.recipe(name, table.setup)
                     seeds = table.seeds if recipe.trained or recipe.weights_of else table.seeds[:1]
                     for model in arm.models or table.students:
@@ -162,12 +196,13 @@ class Workspace:
                                 arm_title=arm.title or self.recipes[arm.recipe].title,
                                 swept={path: settings[path] for path in arm.sweep},
                                 published=_published(table, task, name, model),
+                                arm=place,
                             )
 
 
 def _published(table: Experiment, task: str, recipe: str, model: str) -> Published | None:
     """What the paper prints for a cell, if it does."""
-    for one in table.published:
-        if (one.task, one.recipe, one.model) == (task, recipe, model):
-            return one
+    for number in table.published:
+        if (number.task, number.recipe, number.model) == (task, recipe, model):
+            return number
     return None

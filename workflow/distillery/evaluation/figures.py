@@ -2,13 +2,13 @@
 
     over: none     one bar per arm, whiskers for the interval; several models side by side in colours
     over: <path>   accuracy over the swept setting, a band for the interval, one colour per arm; arms without that
-                   setting are dashed lines, for comparison
+                   setting are dashed lines
 
-Numbers that a paper prints are diamonds. Rendered offline by vl-convert with the fonts that it carries, so that equal
+Numbers that a paper prints are diamonds. Rendered offline by vl-convert with its own fonts, so that equal
 tables give equal files.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from math import ceil
 from pathlib import Path
 from typing import Any
@@ -18,10 +18,11 @@ import vl_convert
 
 from distillery.config.experiment import Figure
 from distillery.errors import UserError
-from distillery.evaluation.tables import Row, Table
+from distillery.evaluation.tables import Row, Table, titled
 from distillery.files import atomic_open
 
-# Okabe and Ito's colours, told apart with any colour vision; black is kept for text and yellow is too light for lines.
+# Okabe and Ito's colours, which people with any colour vision can distinguish; black is kept for text, and yellow is
+# too light for lines.
 COLOURS = ["#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00"]
 PUBLISHED_COLOUR = "#B02A1C"
 PUBLISHED = "published"
@@ -32,8 +33,11 @@ FONT = "Liberation Sans, Arial, Helvetica, sans-serif"
 PNG_SCALE = 2
 COLUMNS = 3
 
-# A sweep whose largest value is so many times its smallest doubles or multiplies by ten: a logarithmic axis spaces it.
+BAR, STEP = 17, 24
+"""Height of a bar, and of the row of an arm with one bar, in pixels."""
+
 LOGARITHMIC_FROM = 8
+"""Largest over smallest value of a sweep from which the axis is logarithmic."""
 
 
 def draw(table: Table, figure: Figure) -> alt.TopLevelMixin:
@@ -97,16 +101,17 @@ def _bars(table: Table) -> alt.LayerChart:
     arms = list(dict.fromkeys(row.arm for row in table.rows))
     models = list(dict.fromkeys(row.model for row in table.rows))
     points = [_point(row) for row in table.rows]
+    most = _beside_each_other(points)
     for point in points:
-        # The number stands clear of both the whisker and the diamond.
+        # The number is right of both the whisker and the diamond.
         point["label_at"] = max(point["high"], point["published"] or 0)
         point["label"] = f"{point['accuracy']:.1f}"
     base = alt.Chart(alt.Data(values=points)).encode(
         y=alt.Y("arm:N", sort=arms, title=None, axis=alt.Axis(grid=False, ticks=False, domain=False, labelPadding=10)),
     )
-    if len(models) > 1:
-        base = base.encode(yOffset=alt.YOffset("model:N", sort=models))
-    bars = base.mark_bar(height=alt.RelativeBandSize(0.72), opacity=0.85).encode(
+    if most > 1:
+        base = base.encode(yOffset=alt.YOffset("offset:Q", scale=alt.Scale(domain=[-most / 2, most / 2])))
+    bars = base.mark_bar(height=BAR, opacity=0.85).encode(
         x=alt.X(
             "accuracy:Q",
             title="Accuracy (%)",
@@ -118,10 +123,24 @@ def _bars(table: Table) -> alt.LayerChart:
     whiskers = base.mark_rule(color=INK, strokeWidth=1.3).encode(x=alt.X("low:Q"), x2="high:Q")
     ends = [base.mark_tick(color=INK, thickness=1.3, size=7).encode(x=alt.X(f"{end}:Q")) for end in ("low", "high")]
     labels = base.mark_text(align="left", dx=7, fontSize=11, color=INK).encode(x=alt.X("label_at:Q"), text="label:N")
-    step = 24 * max(1, len(models) * 0.8)
     return alt.layer(bars, whiskers, *ends, *_published(base, table, "x"), labels).properties(
-        width=240, height=alt.Step(step) if len(models) == 1 else round(step * len(arms))
+        width=240, height=round(STEP * (1 + (most - 1) * 0.9) * len(arms))
     )
+
+
+def _beside_each_other(points: list[dict[str, Any]]) -> int:
+    """Place the models of each arm around its label, as `offset` in bars; return the most models that an arm has.
+
+    An arm has the models of its own rows only: an offset for every model of the table would move the bar of an arm with
+    one model away from its label.
+    """
+    arms: dict[tuple[str, str], list[dict[str, Any]]] = {}
+    for point in points:
+        arms.setdefault((point["panel"], point["arm"]), []).append(point)
+    for group in arms.values():
+        for place, point in enumerate(group):
+            point["offset"] = place - (len(group) - 1) / 2
+    return max(map(len, arms.values()))
 
 
 def _curves(table: Table, over: str) -> alt.LayerChart:
@@ -136,9 +155,9 @@ def _curves(table: Table, over: str) -> alt.LayerChart:
             remedy=f"Its arms sweep {', '.join(paths)}",
         )
     several_models = len({row.model for row in table.rows}) > 1
-    curves = {id(row): _curve(row, over, several_models) for row in table.rows}
+    curves = {id(row): _curve(row, over, table.labels, several_models) for row in table.rows}
     names = list(dict.fromkeys(curves.values()))
-    x, place, places = _swept_axis(over, [row.swept[over] for row in swept])
+    x, place, places = _swept_axis(table.labels[over], [row.swept[over] for row in swept])
     rows = [_point(row) | {"curve": curves[id(row)], "at": place(row.swept[over])} for row in swept]
     # An arm without the setting is the same at every value: its line needs two points.
     rows += [
@@ -159,15 +178,15 @@ def _curves(table: Table, over: str) -> alt.LayerChart:
     return alt.layer(*marks).properties(width=300, height=240)
 
 
-def _curve(row: Row, over: str, several_models: bool) -> str:
-    others = ", ".join(f"{path.rsplit('.', 1)[-1]}={value}" for path, value in row.swept.items() if path != over)
-    name = f"{row.arm_title} ({others})" if others else row.arm_title
+def _curve(row: Row, over: str, labels: Mapping[str, str], several_models: bool) -> str:
+    others = {path: value for path, value in row.swept.items() if path != over}
+    name = titled(row.arm_title, others, labels)
     return f"{name}, {row.model}" if several_models else name
 
 
-def _swept_axis(over: str, values: list[Any]) -> tuple[alt.X, Callable[[Any], Any], list[Any]]:
+def _swept_axis(label: str, values: list[Any]) -> tuple[alt.X, Callable[[Any], Any], list[Any]]:
     """The axis of a swept setting, where a value lies on it, and all these places in their order."""
-    title = over.rsplit(".", 1)[-1].replace("_", " ")
+    title = label.replace("_", " ")
     if any(isinstance(value, bool) or not isinstance(value, int | float) for value in values):
         words = list(dict.fromkeys(map(str, values)))
         return alt.X("at:O", title=title, sort=words, axis=alt.Axis(labelAngle=0, grid=False)), str, words
@@ -210,7 +229,7 @@ def _colours(field: str, names: list[str]) -> alt.Color:
 
 
 def _percent_scale(table: Table) -> alt.Scale:
-    """From 0, so that lengths compare, to the next round number above all that is drawn."""
+    """From 0, so that lengths compare, to the next round number above every mark."""
     top = max(max(row.interval[1], row.published or 0) for row in table.rows)
     step = 10 if top <= 50 else 20
     return alt.Scale(domain=[0, max(step, step * ceil(top / step))], nice=False)

@@ -1,11 +1,11 @@
-"""How sure an accuracy is: 95 % intervals, in percent.
+"""Uncertainty of accuracies: 95 % intervals, in percent.
 
-    one run       wilson                the questions are a sample of all that could be asked
-    several runs  pooled_interval       questions and seeds are both redrawn (crossed bootstrap)
-    two arms      difference_interval   the same redrawn questions for both; each arm's seeds are redrawn apart
+    one run       wilson                the questions are a sample of all possible questions
+    several runs  pooled_interval       questions and seeds are both resampled (crossed bootstrap)
+    two arms      difference_interval   the same resampled questions for both; each arm has its own resampled seeds
 
 The bootstrap is seeded and adds whole numbers only, so that equal verdicts give equal intervals on every machine.
-It cannot see what did not vary: with two or three seeds the spread between seeds is underestimated.
+With two or three seeds it underestimates the spread between seeds.
 """
 
 from collections.abc import Sequence
@@ -19,10 +19,10 @@ if TYPE_CHECKING:
 # 97.5th percentile of the normal distribution, to double precision.
 Z = 1.959963984540054
 
-# The ends of an interval then vary by about a thirtieth of its width from one bootstrap seed to another.
 RESAMPLES = 2000
+"""Enough that the ends of an interval vary with the bootstrap seed by about a thirtieth of its width."""
 
-# Which of the independent random streams redraws what.
+# Independent random streams: for questions, for seeds, and for the baseline's seeds.
 QUESTIONS, SEEDS, BASELINE_SEEDS = range(3)
 
 
@@ -36,11 +36,11 @@ def wilson(right: int, asked: int) -> tuple[float, float]:
         ValueError: `asked` is not positive, or `right` is not between 0 and `asked`.
     """
     if not 0 <= right <= asked or asked < 1:
-        raise ValueError(f"{right} right out of {asked} asked is no proportion")
+        raise ValueError(f"{right} right out of {asked} is no proportion")
     share, spread = right / asked, Z * Z / asked
     centre = (share + spread / 2) / (1 + spread)
     half = Z * sqrt(share * (1 - share) / asked + spread / asked / 4) / (1 + spread)
-    # At none and all right one end is exactly 0 or 100; rounding errors must not push it past.
+    # With no or all answers right one end is exactly 0 or 100; rounding errors must not move it beyond.
     low = 0.0 if right == 0 else centre - half
     high = 1.0 if right == asked else centre + half
     return 100 * low, 100 * high
@@ -58,9 +58,9 @@ def pooled_interval(runs: Sequence[Sequence[bool]]) -> tuple[float, float]:
     right = _matrix(runs)
     seeds, questions = right.shape
     if right.min() == right.max():
-        # Verdicts that are all equal stay equal when redrawn: an interval without width would claim certainty.
+        # Equal verdicts stay equal in every resample: an interval without width would claim certainty.
         return wilson(questions if right.max() else 0, questions)
-    return _percentiles(_redrawn(right, SEEDS) / (seeds * questions))
+    return _percentiles(_resampled(right, SEEDS) / (seeds * questions))
 
 
 def difference_interval(runs: Sequence[Sequence[bool]], baseline: Sequence[Sequence[bool]]) -> tuple[float, float]:
@@ -76,7 +76,7 @@ def difference_interval(runs: Sequence[Sequence[bool]], baseline: Sequence[Seque
     ours, theirs = _matrix(runs), _matrix(baseline)
     if ours.shape[1] != theirs.shape[1]:
         raise ValueError(f"{ours.shape[1]} questions against {theirs.shape[1]} of the baseline cannot be paired")
-    return _percentiles(_redrawn(ours, SEEDS) / ours.size - _redrawn(theirs, BASELINE_SEEDS) / theirs.size)
+    return _percentiles(_resampled(ours, SEEDS) / ours.size - _resampled(theirs, BASELINE_SEEDS) / theirs.size)
 
 
 def _matrix(runs: Sequence[Sequence[bool]]) -> "np.ndarray":
@@ -87,16 +87,16 @@ def _matrix(runs: Sequence[Sequence[bool]]) -> "np.ndarray":
     return np.array(runs, dtype=np.float64)
 
 
-def _redrawn(right: "np.ndarray", stream: int) -> "np.ndarray":
+def _resampled(right: "np.ndarray", stream: int) -> "np.ndarray":
     """(resamples,): the weighted count of right answers in each resample, a whole number."""
     seeds, questions = right.shape
     return ((_weights(seeds, stream) @ right) * _weights(questions, QUESTIONS)).sum(axis=1)
 
 
-# The rows of a table share few sizes, and drawing takes longer than all the rest.
+# The rows of a table share few sizes, and random numbers take longer than all the rest.
 @lru_cache(maxsize=8)
 def _weights(size: int, stream: int) -> "np.ndarray":
-    """(resamples, size): how often each of `size` things is drawn, `size` draws with replacement a resample."""
+    """(resamples, size): how often each of `size` things is in a resample of `size` with replacement."""
     import numpy as np
 
     draw = np.random.default_rng([20240817, stream, size])

@@ -1,7 +1,7 @@
 """Scoring: each prediction of a test question gets every grader's verdict, and the verdicts are counted.
 
 Predictions and questions are joined by `qid`, never by position: a test set that lost or gained a question between
-prediction and scoring is refused, since an accuracy over the rest would look like one over the whole.
+prediction and scoring is refused, since an accuracy over a part would look like the accuracy over the whole.
 
 The summary of one run is one JSON object:
 
@@ -9,7 +9,7 @@ The summary of one run is one JSON object:
     mean_completion_tokens   tokens that the student wrote per question
     programs                 whether completions are programs, which were run
     rounds.<name>            accuracy after 0, 1, ... rounds of self-refinement, where there were any
-    truncated_percent        completions that hit the token limit, whatever their verdict
+    truncated_percent        completions that hit the token limit, with any verdict
     graders.<name>           asked = right + wrong + unparsable + truncated + refused + failed + rejected + raised;
                              accuracy (percent) and interval (95 %, Wilson, percent)
 """
@@ -27,7 +27,7 @@ from distillery.verification.judge import Reading, judge
 
 T = TypeVar("T", Completion, Question)
 
-REMEDY = "Delete the predictions file and run the workflow again; it is made anew from the questions"
+REMEDY = "Delete the predictions file and run the workflow again; which makes it again from the questions"
 
 # Summaries keep more digits than tables print, and fewer than differ between machines.
 DIGITS = 4
@@ -40,7 +40,7 @@ def score(
     reading: Reading,
 ) -> tuple[list[GradedPrediction], dict, dict]:
     """Judge one completion per test question under every grader; return them sorted by `qid`, their summary, and
-    what judging has cost.
+    the cost of judging.
 
     Args:
         predictions: Exactly one completion of each question, in any order.
@@ -54,17 +54,17 @@ def score(
     """
     if not graders:
         raise ValueError("no grader to score with")
-    asked = _by_qid(questions, "question")
+    by_qid = _by_qid(questions, "question")
     answered = _by_qid(predictions, "prediction")
-    _refuse_unmatched(asked.keys() - answered.keys(), "test question without a prediction")
-    _refuse_unmatched(answered.keys() - asked.keys(), "prediction of a question that is not in the test split")
-    if not asked:
+    _refuse_unmatched(by_qid.keys() - answered.keys(), "test question without a prediction")
+    _refuse_unmatched(answered.keys() - by_qid.keys(), "prediction of a question that is not in the test split")
+    if not by_qid:
         raise UserError("the test split has no question", remedy="Raise sizes.test of the task")
-    order = sorted(asked)
-    gold = {qid: question.gold for qid, question in asked.items()}
+    order = sorted(by_qid)
+    gold = {qid: question.gold for qid, question in by_qid.items()}
     judged = judge([answered[qid] for qid in order], gold, graders, reading)
     graded = [
-        _graded(answered[qid], asked[qid], verdicts) for qid, verdicts in zip(order, judged.verdicts, strict=True)
+        _graded(answered[qid], by_qid[qid], verdicts) for qid, verdicts in zip(order, judged.verdicts, strict=True)
     ]
     summary = summarise(graded, reading.graders(graders))
     return graded, {**summary, "programs": reading.form == "program"}, judged.work
@@ -77,8 +77,8 @@ def score_rounds(
 
     Source: PaD specification, section 3.3.
     """
-    asked = {question.qid: question for question in questions}
-    versions: dict[str, dict[int, Draft]] = {qid: {} for qid in asked}
+    gold = {question.qid: question.gold for question in questions}
+    versions: dict[str, dict[int, Draft]] = {qid: {} for qid in gold}
     for draft in drafts:
         versions[draft.qid][draft.round] = draft
     flat = [draft for by_round in versions.values() for draft in by_round.values()]
@@ -95,8 +95,8 @@ def score_rounds(
         )
         for draft in flat
     ]
-    judged = judge(as_completions, {qid: one.gold for qid, one in asked.items()}, graders, reading).verdicts
-    outcome = {(one.qid, one.round): verdicts for one, verdicts in zip(flat, judged, strict=True)}
+    judged = judge(as_completions, gold, graders, reading).verdicts
+    outcome = {(draft.qid, draft.round): verdicts for draft, verdicts in zip(flat, judged, strict=True)}
     last_round = max((draft.round for draft in flat), default=0)
     accuracy: dict[str, list[float]] = {}
     for name in reading.graders(graders):
@@ -106,7 +106,7 @@ def score_rounds(
             for qid, by_round in versions.items():
                 at = max(round_ for round_ in by_round if round_ <= number)
                 right += outcome[qid, at][name].outcome == Outcome.RIGHT
-            accuracy[name].append(round(100 * right / len(asked), DIGITS))
+            accuracy[name].append(round(100 * right / len(gold), DIGITS))
     return accuracy
 
 
@@ -114,7 +114,7 @@ def summarise(graded: list[GradedPrediction], graders: list[str]) -> dict:
     """Count the verdicts of one run; see the module for the keys.
 
     Raises:
-        ValueError: `graded` is empty, or the outcomes of a grader do not add up to the questions asked.
+        ValueError: `graded` is empty, or the outcomes of a grader do not add up to the number of questions.
     """
     asked = len(graded)
     if not asked:

@@ -1,12 +1,13 @@
 """The table of one experiment: accuracies pooled over seeds, with intervals, costs and published numbers.
 
 A cell is one trained model's run over one task's test questions; a row pools the cells that differ in their seed only.
-What is printed is rounded here, once (percent and seconds to one decimal), and `inside` / `outside` is decided on the
-rounded numbers, so that a reader can check it against the page. Rows keep the order of the experiment file: task,
-then model, then arm. `distillery.evaluation.table_formats` turns a table into Markdown, CSV and HTML.
+Printed numbers are rounded here, once (percent and seconds to one decimal). `inside` or `outside` is decided on the
+rounded numbers, so that a reader can check it on the page. Rows keep the order of the experiment file: task,
+then model, then arm. `distillery.evaluation.table_formats` turns a table into Markdown, CSV, Parquet and HTML.
 """
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,13 +17,14 @@ from pydantic import BaseModel, ConfigDict
 from distillery.config.experiment import Experiment
 from distillery.errors import UserError
 from distillery.evaluation.intervals import difference_interval, pooled_interval, wilson
+from distillery.evaluation.outcomes import NO_ANSWER, NOT_RUN, percent_of
 from distillery.files import read_json
 from distillery.records import GradedPrediction, Outcome, read_records
 
-# Sample viewer: so many right answers and so many others of each row.
 SHOWN = 3
+"""Right answers, and answers that are not right, that the sample viewer shows of each row."""
 
-REMADE = "Delete the file and run the workflow again; it is made anew"
+REMADE = "Delete the file and run the workflow again, which makes it again"
 
 
 class Cell(BaseModel):
@@ -48,13 +50,13 @@ class Cell(BaseModel):
     """Accuracy in percent that the paper prints for this cell."""
     published_source: str | None = None
     note: str | None = None
-    """What a reader must know of how this cell came about."""
+    """What a reader must know about how this cell was made."""
     costs: tuple[Path, ...] = ()
-    """JSON objects of earlier stages; the keys of `Costs` are read wherever they stand, all others are ignored."""
+    """JSON objects of earlier stages; the keys of `Costs` are read, all others ignored."""
 
 
 class Costs(BaseModel):
-    """What a cell took; None where no summary says so."""
+    """What a cell cost; None where no summary says so."""
 
     model_config = ConfigDict(extra="ignore", frozen=True)
 
@@ -63,7 +65,7 @@ class Costs(BaseModel):
     """Completions that training rows were chosen from."""
     train_seconds: float | None = None
     device: str | None = None
-    """Where the seconds were spent: `cpu`, `gpu`."""
+    """What the training ran on: `cpu`, `gpu`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +85,8 @@ class Row:
     task_title: str
     recipe: str
     arm_title: str
+    arm: str
+    """Title of the arm with its swept settings."""
     swept: dict[str, Any]
     model: str
     seeds: tuple[int, ...]
@@ -94,7 +98,7 @@ class Row:
     unparsable: float
     """Questions without a final answer that the main grader could find."""
     truncated: float
-    """Completions that hit the token limit, whatever their verdict."""
+    """Completions that hit the token limit, with any verdict."""
     raised: float | None
     """Programs that did not run to a value; None where completions are texts."""
     rounds: tuple[float, ...]
@@ -110,12 +114,6 @@ class Row:
     difference_interval: tuple[float, float] | None
     predictions: tuple[Path, ...]
     examples: tuple[Example, ...]
-
-    @property
-    def arm(self) -> str:
-        """Title of the arm with its swept settings."""
-        settings = ", ".join(f"{path.rsplit('.', 1)[-1]}={value}" for path, value in self.swept.items())
-        return f"{self.arm_title} ({settings})" if settings else self.arm_title
 
     @property
     def verdict(self) -> str:
@@ -137,13 +135,15 @@ class Table:
     other_graders: tuple[str, ...]
     baseline_title: str | None
     rows: tuple[Row, ...]
+    labels: dict[str, str]
+    """Dotted path of each swept setting -> its label in titles and axes."""
     notes: tuple[str, ...] = ()
-    """What cells have to say beside their numbers, each once."""
+    """Notes of the cells, each once."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Run:
-    """A cell with what its files say."""
+    """A cell with the content of its files."""
 
     cell: Cell
     scores: dict
@@ -178,6 +178,7 @@ def build_table(experiment: Experiment, cells: Sequence[Cell]) -> Table:
             value=experiment.baseline,
             remedy=f"Name one of {recipes}",
         )
+    labels = setting_labels(path for cell in cells for path in cell.swept)
     rows: list[Row] = []
     for groups in ordered.values():
         runs = {key: [_read(cell, experiment.grader) for cell in group] for key, group in groups.items()}
@@ -185,7 +186,7 @@ def build_table(experiment: Experiment, cells: Sequence[Cell]) -> Table:
         for (model, recipe), group in runs.items():
             compared = experiment.baseline is not None and recipe != experiment.baseline
             baseline = runs.get((model, str(experiment.baseline))) if compared else None
-            rows.append(_row(group, baseline, experiment.grader))
+            rows.append(_row(group, baseline, experiment.grader, labels))
     _check_titles(rows)
     return Table(
         experiment=experiment.experiment,
@@ -196,8 +197,27 @@ def build_table(experiment: Experiment, cells: Sequence[Cell]) -> Table:
         other_graders=tuple(sorted({grader for row in rows for grader in row.others})),
         baseline_title=next((row.arm for row in rows if row.recipe == experiment.baseline), None),
         rows=tuple(rows),
+        labels=labels,
         notes=tuple(dict.fromkeys(cell.note for cell in cells if cell.note)),
     )
+
+
+def setting_labels(paths: Iterable[str]) -> dict[str, str]:
+    """Path of each setting -> its shortest suffix that no other of the paths has; the whole path where there is none.
+
+    >>> setting_labels(["objective.alpha", "train.lora.alpha", "train.epochs"])
+    {'objective.alpha': 'objective.alpha', 'train.lora.alpha': 'lora.alpha', 'train.epochs': 'epochs'}
+    """
+    known = list(dict.fromkeys(paths))
+    suffixes = {path: [path.split(".", depth)[-1] for depth in range(path.count("."), -1, -1)] for path in known}
+    shared = Counter(suffix for found in suffixes.values() for suffix in found)
+    return {path: next((suffix for suffix in suffixes[path] if shared[suffix] == 1), path) for path in known}
+
+
+def titled(title: str, settings: Mapping[str, Any], labels: Mapping[str, str]) -> str:
+    """A title with settings behind it: `Mentor-KD (lambda=0.5)`."""
+    shown = ", ".join(f"{labels[path]}={value}" for path, value in settings.items())
+    return f"{title} ({shown})" if shown else title
 
 
 def _grouped(cells: Sequence[Cell]) -> dict[str, dict[tuple[str, str], list[Cell]]]:
@@ -259,7 +279,7 @@ def _check_same_questions(runs: list[_Run]) -> None:
 
 
 def _check_titles(rows: list[Row]) -> None:
-    """Rows are told apart by titles, and figures would draw two of one title over each other."""
+    """Readers know rows by their titles, and a figure would put two rows with the same title over each other."""
     seen: dict[tuple[str, str, str], Row] = {}
     for row in rows:
         other = seen.setdefault((row.task_title, row.model, row.arm), row)
@@ -268,14 +288,14 @@ def _check_titles(rows: list[Row]) -> None:
                 ("task", (other.task, row.task)) if other.task != row.task else ("arm", (other.recipe, row.recipe))
             )
             raise UserError(
-                f"two {what}s have one title: {names[0]} and {names[1]}",
+                f"two {what}s have the same title: {names[0]} and {names[1]}",
                 value=f"{row.task_title}, {row.arm}",
                 key="title",
-                remedy="Give each a title of its own",
+                remedy="Give each its own title",
             )
 
 
-def _row(runs: list[_Run], baseline: list[_Run] | None, grader: str) -> Row:
+def _row(runs: list[_Run], baseline: list[_Run] | None, grader: str, labels: Mapping[str, str]) -> Row:
     cell, answers = runs[0].cell, _answers(runs)
     asked = len(answers[0])
     accuracy = _accuracy(answers)
@@ -291,6 +311,7 @@ def _row(runs: list[_Run], baseline: list[_Run] | None, grader: str) -> Row:
         task_title=cell.task_title,
         recipe=cell.recipe,
         arm_title=cell.arm_title,
+        arm=titled(cell.arm_title, cell.swept, labels),
         swept=cell.swept,
         model=cell.model,
         seeds=tuple(run.cell.seed for run in runs),
@@ -298,7 +319,7 @@ def _row(runs: list[_Run], baseline: list[_Run] | None, grader: str) -> Row:
         accuracy=_rounded(accuracy),
         interval=_rounded_ends(interval),
         others={name: _mean([run.scores["graders"][name]["accuracy"] for run in runs]) for name in graders},
-        unparsable=_mean([100 * run.scores["graders"][grader]["unparsable"] / asked for run in runs]),
+        unparsable=_mean([percent_of(run.scores["graders"][grader], NO_ANSWER) for run in runs]),
         truncated=_mean([run.scores["truncated_percent"] for run in runs]),
         raised=_mean_if_known([_raised(run, grader) for run in runs]),
         rounds=_rounds([run.scores.get("rounds", {}).get(grader, []) for run in runs]),
@@ -318,18 +339,19 @@ def _row(runs: list[_Run], baseline: list[_Run] | None, grader: str) -> Row:
 
 
 def _raised(run: _Run, grader: str) -> float | None:
-    counts = run.scores["graders"][grader]
-    return 100 * (counts["raised"] + counts["rejected"]) / counts["asked"] if run.scores.get("programs") else None
+    return percent_of(run.scores["graders"][grader], NOT_RUN) if run.scores.get("programs") else None
 
 
 def _rounds(runs: list[list[float]]) -> tuple[float, ...]:
-    """Means over seeds; a run that ended early keeps its last accuracy."""
+    """Means over seeds, after each round; a run with fewer rounds keeps its last accuracy. Empty unless all have it."""
+    if not all(runs):
+        return ()
     longest = max(map(len, runs))
-    return tuple(_mean([run[min(place, len(run) - 1)] for run in runs]) for place in range(longest if all(runs) else 0))
+    return tuple(_mean([run[min(number, len(run) - 1)] for run in runs]) for number in range(longest))
 
 
 def _examples(predictions: list[GradedPrediction], grader: str) -> tuple[Example, ...]:
-    """The first right and the first other answers: a choice that no one made by hand."""
+    """The first right and the first other answers, in the order of the question ids."""
     chosen: dict[bool, list[Example]] = {True: [], False: []}
     for prediction in predictions:
         outcome = prediction.outcomes[grader]

@@ -1,16 +1,16 @@
-"""The artifact cache: what jobs made, by the key of all that could have changed it.
+"""The artifact cache: what jobs made, by the key of everything that can change it.
 
     <location>/v1/entries/<2 digits>/<job key>.json    outputs by name -> files -> digest; the provenance record
-    <location>/v1/objects/<2 digits>/<sha256>          contents, read-only, each once
+    <location>/v1/objects/<2 digits>/<sha256>          contents, read-only, each stored once
     <location>/v1/locks/<job key>                      held while a job is computed
 
 A hit puts the outputs back: plain files as copies, checked while they are copied; files of folders (weights) as hard
 links where the file system allows, so that a gigabyte costs nothing. A link shares its bytes with the cache: it is
-read-only, and size and time of the bytes are compared before each use. Bytes that were changed all the same are told
-by their digest, reported and dropped; the job then runs.
+read-only, and size and time of the bytes are compared before each use. Where they differ, the digest is computed: bytes
+that were changed are reported and dropped, and the job runs.
 
-An entry is written last, so one that is there is whole. Nothing is changed in place: any number of jobs, checkouts and
-users can share a cache, and one that may not write to it can still read.
+An entry is written last, so an entry that exists is complete. Nothing is changed in place: any number of jobs,
+checkouts and users can share a cache, and a user without permission to write can still read.
 """
 
 import contextlib
@@ -74,8 +74,8 @@ class ArtifactCache:
     @classmethod
     def from_environment(cls) -> "ArtifactCache":
         """The cache that DISTILLERY_CACHE names: a folder, or `off`; `work/cache` without it."""
-        told = os.environ.get(LOCATION_VARIABLE) or DEFAULT_LOCATION
-        return cls(None if told == OFF else Path(told))
+        location = os.environ.get(LOCATION_VARIABLE) or DEFAULT_LOCATION
+        return cls(None if location == OFF else Path(location))
 
     def lock(self, key: str, what: str) -> AbstractContextManager[bool]:
         """Hold the right to compute a job; yields whether another process computed it meanwhile."""
@@ -113,14 +113,14 @@ class ArtifactCache:
                 else:
                     self._copy_out(artifact.files[""], Path(outputs[name]))
         except _Damaged as damage:
-            logger.warning("the cache has lost a result of stage %s: %s; it is computed anew", entry.stage, damage)
+            logger.warning("the cache has lost a result of stage %s: %s; it is computed again", entry.stage, damage)
             for path in outputs.values():
                 _remove(Path(path))
             return False
         return True
 
     def _restore_folder(self, artifact: Artifact, folder: Path) -> None:
-        """Fill a folder beside its place, then move it there: a folder that is there is whole."""
+        """Fill a folder beside its place, then move it there: a folder at its place is complete."""
         folder.parent.mkdir(parents=True, exist_ok=True)
         made = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
         try:
@@ -193,9 +193,9 @@ class ArtifactCache:
         if not path.is_dir():
             return Artifact(folder=False, files={"": self._keep_copy(path)})
         files = {
-            one.relative_to(path).as_posix(): self._keep_link(one)
-            for one in sorted(path.rglob("*"))
-            if one.is_file() and one.name != ".snakemake_timestamp"
+            file.relative_to(path).as_posix(): self._keep_link(file)
+            for file in sorted(path.rglob("*"))
+            if file.is_file() and file.name != ".snakemake_timestamp"
         }
         return Artifact(folder=True, files=files)
 
@@ -210,7 +210,7 @@ class ArtifactCache:
         return self._described(sha256)
 
     def _keep_link(self, path: Path) -> Content:
-        """One set of bytes for result and cache: read-only from now on."""
+        """Share the bytes between result and cache: they are read-only from now on."""
         sha256 = sha256_file(path)
         target = self.object_path(sha256)
         if target.exists():
@@ -239,7 +239,7 @@ class ArtifactCache:
                 yield path, entry
 
     def remove_unused_objects(self, grace_seconds: float = 3600) -> tuple[int, int]:
-        """Remove objects that no entry names, but for young ones: a job may be about to write their entry.
+        """Remove objects that no entry names, except for young objects: a job may be about to write their entry.
 
         Returns:
             Number of files and of bytes removed.
@@ -263,18 +263,18 @@ class ArtifactCache:
 
 
 class _Damaged(Exception):
-    """Bytes of an entry are missing or are not what they were."""
+    """Bytes of an entry are missing or were changed."""
 
 
 def read_entry(path: Path) -> Entry | None:
-    """Read an entry; None for one that is missing or not readable."""
+    """Read an entry; None if it is missing or cannot be read."""
     try:
-        told = json.loads(path.read_text(encoding="utf-8"))
+        entry = json.loads(path.read_text(encoding="utf-8"))
         outputs = {
-            name: Artifact(one["folder"], {file: Content(**content) for file, content in one["files"].items()})
-            for name, one in told["outputs"].items()
+            name: Artifact(output["folder"], {file: Content(**content) for file, content in output["files"].items()})
+            for name, output in entry["outputs"].items()
         }
-        return Entry(told["key"], told["stage"], outputs, told["record"])
+        return Entry(entry["key"], entry["stage"], outputs, entry["record"])
     except FileNotFoundError:
         return None
     except (OSError, ValueError, KeyError, TypeError) as error:

@@ -1,10 +1,9 @@
 """Which GPU a job takes: Snakemake counts GPUs, but does not say which one a job may use.
 
-A job claims a free device by a file lock, held as long as it runs, and sees that device alone (CUDA_VISIBLE_DEVICES). A
-variable that is set already, as SLURM sets it, is respected; a machine without NVIDIA devices has nothing to claim.
+A job claims a free GPU by a file lock, held as long as it runs, and sees that GPU alone (CUDA_VISIBLE_DEVICES). A
+variable that is set already, as SLURM sets it, is respected; a machine without NVIDIA GPUs has nothing to claim.
 """
 
-import fcntl
 import logging
 import os
 import tempfile
@@ -13,43 +12,51 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
+from distillery.jobs.locks import FileLock
+
 logger = logging.getLogger(__name__)
+
+VARIABLE = "CUDA_VISIBLE_DEVICES"
+POLL_SECONDS = 2.0
 
 
 def installed_gpus() -> list[str]:
-    """Numbers of the NVIDIA devices of this machine."""
+    """Numbers of the NVIDIA GPUs of this machine."""
     return sorted(path.name.removeprefix("nvidia") for path in Path("/dev").glob("nvidia[0-9]*"))
 
 
 @contextmanager
-def claimed_gpus(wanted: int, devices: Sequence[str], locks: Path | None = None) -> Iterator[list[str]]:
-    """Claim `wanted` of `devices`, waiting until so many are free, and show the process these alone.
+def claimed_gpus(wanted: int, gpus: Sequence[str], folders: Sequence[Path] | None = None) -> Iterator[list[str]]:
+    """Claim `wanted` of `gpus`, waiting until that many are free, and show the process these alone.
 
     Args:
-        wanted: How many GPUs the job was given; 0 claims none.
-        locks: Folder of the lock files; the machine's temporary folder by default, as GPUs belong to a machine.
+        wanted: Number of GPUs that the job was given; 0 claims none.
+        folders: Folders for the lock files, the first that can be used; by default those of `lock_folders`.
     """
-    if wanted == 0 or not devices or "CUDA_VISIBLE_DEVICES" in os.environ:
+    if wanted == 0 or not gpus or VARIABLE in os.environ:
         yield []
         return
-    wanted = min(wanted, len(devices))
-    folder = locks or Path(tempfile.gettempdir())
+    wanted = min(wanted, len(gpus))
     while True:
         with ExitStack() as held:
-            mine: list[str] = []
-            for device in devices:
-                lock = held.enter_context(open(folder / f"distillery-gpu-{device}.lock", "a", encoding="utf-8"))
-                try:
-                    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                except BlockingIOError:
+            claimed: list[str] = []
+            for gpu in gpus:
+                lock = FileLock(*(folder / f"distillery-gpu-{gpu}.lock" for folder in folders or lock_folders()))
+                if not lock.acquire():
                     continue
-                mine.append(device)
-                if len(mine) == wanted:
-                    os.environ["CUDA_VISIBLE_DEVICES"] = ",".join(mine)
-                    logger.info("GPU %s", ", ".join(mine))
+                held.callback(lock.release)
+                claimed.append(gpu)
+                if len(claimed) == wanted:
+                    os.environ[VARIABLE] = ",".join(claimed)
+                    logger.info("GPU %s", ", ".join(claimed))
                     try:
-                        yield mine
+                        yield claimed
                     finally:
-                        del os.environ["CUDA_VISIBLE_DEVICES"]
+                        del os.environ[VARIABLE]
                     return
-        time.sleep(2)
+        time.sleep(POLL_SECONDS)
+
+
+def lock_folders() -> list[Path]:
+    """The machine's temporary folder, as GPUs belong to a machine and its users share them; else one of this user."""
+    return [Path(tempfile.gettempdir()), Path.home() / ".cache" / "distillery"]

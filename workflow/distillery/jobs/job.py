@@ -1,4 +1,4 @@
-"""What a job is: a stage with named inputs, outputs and parameters, and the key of all that can change its result."""
+"""What a job is: a stage with named inputs, outputs and parameters, and the key of everything that can change it."""
 
 import os
 from collections.abc import Mapping
@@ -13,7 +13,7 @@ from distillery.hashing import digest_of
 Paths = Path | list[Path]
 
 ORDER_ONLY = "checked"
-"""An input of this name makes a job wait for a check; it is no part of what the job computes from."""
+"""An input of this name makes a job wait for a check; the job does not compute from it."""
 
 
 PROVENANCE = "provenance"
@@ -76,17 +76,17 @@ class Job:
 
     @property
     def results(self) -> dict[str, Path]:
-        """Outputs but for the provenance record, which tells of this very run."""
+        """All outputs except for the provenance record, which describes this run."""
         return {name: Path(path) for name, path in self.outputs.items() if name != PROVENANCE}
 
     @property
     def progress(self) -> Path:
-        """Where unfinished work of this very job lies; removed when the job is done."""
+        """Where unfinished work of exactly this job lies; removed when the job is done."""
         return Path(os.environ.get("DISTILLERY_WORK", "work")) / self.stage / self.key
 
 
 def job_of_record(path: Path) -> Job:
-    """The job that a provenance record tells of, ready to run again."""
+    """The job that a provenance record describes, ready to run again."""
     record = read_json(path)
     return Job(
         stage=record["stage"],

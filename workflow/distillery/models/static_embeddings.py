@@ -32,12 +32,12 @@ def embed(texts: Sequence[str]) -> np.ndarray:
     """Mean of the token vectors of each text, (texts, 256), of length one."""
     tokenizer, table = _table()
     encoded = tokenizer.encode_batch(list(texts), add_special_tokens=False)
-    vectors = np.stack([table[one.ids or [0]].mean(axis=0) for one in encoded])
+    vectors = np.stack([table[encoding.ids or [0]].mean(axis=0) for encoding in encoded])
     return vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-9)
 
 
 def spread(texts: Sequence[str]) -> float:
-    """Mean cosine distance between two different ones of the texts: 0 where all are alike.
+    """Mean cosine distance between two different texts: 0 if all texts are the same.
 
     Source: PaD, the study of the output space; there as a picture.
     """

@@ -24,7 +24,7 @@ def random_model(model: RandomModel, folder: Path) -> None:
 
 
 def _character_tokenizer(architecture: str) -> "PreTrainedTokenizerFast":
-    """For encoder-decoders a text stands between <bos> and <eos>, as in the vocabulary of CodeT5."""
+    """For encoder-decoders a text is put between <bos> and <eos>, as in the vocabulary of CodeT5."""
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors
     from transformers import PreTrainedTokenizerFast
 

@@ -1,7 +1,7 @@
-"""Tokenise: one way to turn prompts and targets into token ids, shared by sampling and training.
+"""Tokenisation: prompts and targets become token ids in the same way for sampling and for training.
 
-A student is asked with the ids of the prompt alone, so it must be trained on the very same ids, followed by those of
-the target and the stop token:
+In sampling a student gets the ids of the prompt alone. So it must be trained on the same ids, followed by those of the
+target and the stop token:
 
     prompt ids (no loss) | target ids (loss) | stop token (loss)
 
@@ -151,7 +151,7 @@ def _fault(
     if not example.prompt_ids:
         return "the prompt is empty, so the first target token has nothing to follow"
     if architecture == "causal" and example.prompt_ids[-1] == stop and tokenizer.bos_token_id != stop:
-        return "the prompt ends with the stop token, so a student would learn to go on after it"
+        return "the prompt ends with the stop token, so a student would learn to continue after it"
     if stop in target_ids:
         return f"the target contains the stop token {tokenizer.eos_token!r}"
     if tokenizer.unk_token_id is not None and tokenizer.unk_token_id in target_ids:

@@ -4,7 +4,7 @@
 
 A sweep over thresholds therefore asks no model again. Scores are added as exact fractions, so that a mean that ties
 with the threshold ties on every machine and in every order of the reviewers: 149 of the 1,161 released SVAMP rationales
-have a mean of exactly 3, and strictness alone decides about them.
+have a mean of exactly 3, and `strict` alone decides them.
 """
 
 from collections import Counter
@@ -20,7 +20,7 @@ from distillery.peer_review.records import Acceptance, Decision, Review, is_null
 from distillery.records import Completion, Outcome, Verdict
 
 THRESHOLDS = (1.0, 2.0, 3.0, 3.5, 4.0, 4.5)
-"""Of this project; the paper's grid is not known to us."""
+"""Our own grid; the paper does not give its own."""
 
 
 def decide(
@@ -33,8 +33,8 @@ def decide(
 
     Args:
         rationales: Completions whose `sampler` is the author.
-        reviews: Of these; sample 0 of each reviewer counts, repeats are for the audit.
-        verdicts: Answer checks of these, by any grader; may be empty where the rule has no gate.
+        reviews: Reviews of these rationales; sample 0 of each reviewer counts, repeats are for the audit.
+        verdicts: Answer checks of these rationales, by any grader; may be empty if the rule has no gate.
         rule: Section of the recipe.
 
     Returns:
@@ -42,8 +42,8 @@ def decide(
         of `reasons`.
 
     Raises:
-        UserError: A review is of no rationale, of a null one or doubled, names another author, or has no weight; or
-            the rule has a gate and a rationale no verdict.
+        UserError: A review belongs to no rationale or to an empty one, is doubled, names another author, or has no
+            weight; or the rule has a gate and a rationale has no verdict.
 
     Source: MAPD (arXiv 2410.03663); public code, collect_teacher_res.py. Gate and `undecided` are ours.
     """
@@ -57,29 +57,29 @@ def decide(
     checked = {verdict.completion_id: verdict.outcome for verdict in verdicts if verdict.grader == rule.grader}
     made = [
         _decide(
-            one,
-            by_rationale.get(one.completion_id, {}),
-            values.get(one.completion_id, {}),
-            checked.get(one.completion_id),
+            rationale,
+            by_rationale.get(rationale.completion_id, {}),
+            values.get(rationale.completion_id, {}),
+            checked.get(rationale.completion_id),
             rule,
         )
-        for one in given
+        for rationale in given
     ]
     return made, summarise(made)
 
 
 def summarise(acceptances: Sequence[Acceptance]) -> dict[str, Any]:
     """Counts of decisions: in all, by reason, by author, and of accepted rationales per question."""
-    decisions = Counter(one.decision for one in acceptances)
-    accepted: Counter[str] = Counter({one.qid: 0 for one in acceptances})
-    accepted.update(one.qid for one in acceptances if one.decision == Decision.ACCEPTED)
-    authors = {author: Counter[str]() for author in sorted({one.author for one in acceptances})}
-    for one in acceptances:
-        authors[one.author][one.decision.value] += 1
+    decisions = Counter(acceptance.decision for acceptance in acceptances)
+    accepted: Counter[str] = Counter({acceptance.qid: 0 for acceptance in acceptances})
+    accepted.update(acceptance.qid for acceptance in acceptances if acceptance.decision == Decision.ACCEPTED)
+    authors = {author: Counter[str]() for author in sorted({acceptance.author for acceptance in acceptances})}
+    for acceptance in acceptances:
+        authors[acceptance.author][acceptance.decision.value] += 1
     return {
         "rationales": len(acceptances),
         "decisions": {decision.value: decisions[decision] for decision in Decision},
-        "reasons": dict(sorted(Counter(one.reason for one in acceptances).items())),
+        "reasons": dict(sorted(Counter(acceptance.reason for acceptance in acceptances).items())),
         "authors": {
             author: {decision.value: counts[decision.value] for decision in Decision}
             for author, counts in authors.items()
@@ -91,31 +91,33 @@ def summarise(acceptances: Sequence[Acceptance]) -> dict[str, Any]:
 
 
 def size_matched(acceptances: Sequence[Acceptance], like: Sequence[Acceptance], seed: int) -> list[Acceptance]:
-    """As many questions as `like` accepts something of, drawn at random: "review helps" apart from "less data".
+    """A random choice of as many questions as `like` keeps: it tells the effect of reviews from that of less data.
 
     Args:
         acceptances: Decisions without the filter (`peers: false`, no gate).
         like: Decisions of the filter that is compared with.
-        seed: Draws the questions. Fewer questions are part of more.
+        seed: Seed of the choice. A smaller choice is part of a larger one.
 
     Returns:
-        `acceptances`, those of the other questions rejected.
+        `acceptances`, in which the rationales of all other questions are rejected.
 
     Raises:
         UserError: `acceptances` has fewer questions with an accepted rationale than `like`.
     """
-    wanted = len({one.qid for one in like if one.decision == Decision.ACCEPTED})
-    pool = {one.qid for one in acceptances if one.decision == Decision.ACCEPTED}
+    wanted = len({acceptance.qid for acceptance in like if acceptance.decision == Decision.ACCEPTED})
+    pool = {acceptance.qid for acceptance in acceptances if acceptance.decision == Decision.ACCEPTED}
     if len(pool) < wanted:
         raise UserError(
-            f"{wanted} questions are to be drawn, and {len(pool)} have a rationale",
-            remedy="Draw from decisions of a rule that is laxer than the one compared with",
+            f"{wanted} questions are wanted, but only {len(pool)} have a rationale",
+            remedy="Choose from the decisions of a less strict rule than the one to compare with",
         )
-    drawn = set(sorted(pool, key=lambda qid: draw_key(seed, "size-matched", qid))[:wanted])
+    chosen = set(sorted(pool, key=lambda qid: draw_key(seed, "size-matched", qid))[:wanted])
     dropped = {"decision": Decision.REJECTED, "reason": "dropped at random"}
     return [
-        one if one.qid in drawn or one.decision != Decision.ACCEPTED else one.model_copy(update=dropped)
-        for one in acceptances
+        acceptance
+        if acceptance.qid in chosen or acceptance.decision != Decision.ACCEPTED
+        else acceptance.model_copy(update=dropped)
+        for acceptance in acceptances
     ]
 
 
@@ -136,23 +138,23 @@ def aggregate(scores: Mapping[str, Number], rule: AcceptanceRule) -> Fraction:
 
 
 def _exact(value: float) -> Fraction:
-    """A setting as it is written: 3.3 means 33/10, which no binary number is."""
+    """The number that a setting shows: 3.3 means 33/10, which no binary number equals."""
     return Fraction(repr(value))
 
 
 def _decide(
-    one: Completion,
+    rationale: Completion,
     reviews: Mapping[str, Review],
     valid: Mapping[str, Number],
     gate: Outcome | None,
     rule: AcceptanceRule,
 ) -> Acceptance:
     number = aggregate(valid, rule) if valid else None
-    decision, reason = _verdict(one, valid, number, gate, rule)
+    decision, reason = _verdict(rationale, valid, number, gate, rule)
     return Acceptance(
-        qid=one.qid,
-        author=one.sampler,
-        completion_id=one.completion_id,
+        qid=rationale.qid,
+        author=rationale.sampler,
+        completion_id=rationale.completion_id,
         decision=decision,
         aggregate=None if number is None else float(number),
         scores={name: reviews[name].score for name in sorted(reviews)},
@@ -162,19 +164,19 @@ def _decide(
 
 
 def _verdict(
-    one: Completion,
+    rationale: Completion,
     valid: Mapping[str, Number],
     number: Fraction | None,
     gate: Outcome | None,
     rule: AcceptanceRule,
 ) -> tuple[Decision, str]:
-    if is_null(one):
+    if is_null(rationale):
         return Decision.REJECTED, "no rationale"
     if rule.gate != "none" and gate is None:
         raise UserError(
-            f"a rationale has no verdict of the grader {rule.grader}, which the gate asks",
+            f"a rationale has no verdict of the grader {rule.grader}, which the gate needs",
             key="completion_id",
-            value=one.completion_id,
+            value=rationale.completion_id,
             remedy="Verify the teachers' rationales first, or set `gate: none`",
         )
     if rule.gate == "right" and gate != Outcome.RIGHT:
@@ -197,7 +199,7 @@ def _value(review: Review, rule: AcceptanceRule) -> int | float:
         raise UserError(
             "a review has a score, but no expected score",
             key=f"review of {review.rationale_id} by {review.reviewer}",
-            remedy="Set `value: score`: only reviewers with known probabilities have the other",
+            remedy="Set `value: score`: only reviewers with known probabilities have an expected score",
         )
     return value
 
@@ -206,20 +208,23 @@ def _grouped(
     rationales: Sequence[Completion], reviews: Iterable[Review], rule: AcceptanceRule
 ) -> dict[str, dict[str, Review]]:
     """Rationale -> reviewer -> review, each checked to fit its rationale."""
-    written = {one.completion_id: one for one in rationales}
+    written = {rationale.completion_id: rationale for rationale in rationales}
     found: dict[str, dict[str, Review]] = {}
     for review in reviews:
         if review.sample_index:
             continue
         of = found.setdefault(review.rationale_id, {})
-        one = written.get(review.rationale_id)
+        rationale = written.get(review.rationale_id)
         problem, remedy = None, "Run the workflow again, so that rationales and reviews are of one version"
-        if one is None:
-            problem = "a review is of no rationale"
-        elif (one.qid, one.sampler) != (review.qid, review.author):
-            problem = f"a review of {review.author} on {review.qid}, but the rationale is {one.sampler}'s on {one.qid}"
-        elif is_null(one):
-            problem = "a review is of a rationale that does not exist"
+        if rationale is None:
+            problem = "a review belongs to no rationale"
+        elif (rationale.qid, rationale.sampler) != (review.qid, review.author):
+            problem = (
+                f"a review of {review.author} on {review.qid}, but the rationale is by {rationale.sampler} on"
+                f" {rationale.qid}"
+            )
+        elif is_null(rationale):
+            problem = "a review belongs to an empty rationale"
         elif review.reviewer in of:
             problem = "two reviews of one rationale by one reviewer"
         elif rule.weights is not None and review.reviewer not in rule.weights:
@@ -241,17 +246,21 @@ def sweep_thresholds(
 
     Everything else is as in `rule`.
     """
-    right = {one.completion_id for one in verdicts if one.grader == rule.grader and one.outcome == Outcome.RIGHT}
+    right = {
+        verdict.completion_id
+        for verdict in verdicts
+        if verdict.grader == rule.grader and verdict.outcome == Outcome.RIGHT
+    }
     found = []
     for threshold in thresholds:
         decided, _ = decide(rationales, reviews, verdicts, rule.model_copy(update={"threshold": threshold}))
-        accepted = [one for one in decided if one.decision == Decision.ACCEPTED]
-        good = sum(one.completion_id in right for one in accepted)
+        accepted = [acceptance for acceptance in decided if acceptance.decision == Decision.ACCEPTED]
+        good = sum(acceptance.completion_id in right for acceptance in accepted)
         found.append(
             {
                 "threshold": threshold,
                 "accepted": len(accepted),
-                "questions": len({one.qid for one in accepted}),
+                "questions": len({acceptance.qid for acceptance in accepted}),
                 "right": good,
                 "precision": good / len(accepted) if accepted else None,
                 "recall": good / len(right) if right else None,

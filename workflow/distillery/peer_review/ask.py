@@ -1,8 +1,8 @@
-"""Asking: teachers for feedback and rationales, reviewers for scores, through the completion store.
+"""Requests to a committee: feedback and rationales from teachers, scores from reviewers, through the completion store.
 
-Teachers and reviewers with one model share a job, so that it is loaded once; who else sits on the committee is in no
-key, so that a new member only adds its own calls. The longest prompts are asked first: an engine makes room for the
-longest it has seen.
+Teachers and reviewers with the same model share a job, so that the model is loaded once. The other members of the
+committee are in no key, so that a new member only adds its own requests. The longest prompts come first, because an
+engine reserves memory for the longest prompt so far.
 
     rationale    sees the question
     feedback     sees the question, the student's wrong answer and the gold answer
@@ -21,16 +21,16 @@ from distillery.sampling.logprobs import decode_choice
 from distillery.sampling.requests import Request
 from distillery.sampling.sampler import CompletionSampler, sample, wrapper
 from distillery.sampling.store import Stored
-from distillery.tasks.prompts import Renderer
+from distillery.tasks.prompts import Renderer, answer_request
 
 SCORES = tuple(str(score) for score in range(LOWEST, HIGHEST + 1))
 
 
 class Call(NamedTuple):
-    """One prompt section with all that is asked with it."""
+    """The requests of one prompt section."""
 
-    longest: int
-    ask: Callable[[], None]
+    length: int
+    send: Callable[[], None]
 
 
 def ask_teachers(
@@ -47,17 +47,20 @@ def ask_teachers(
     Returns:
         Rationales, feedback.
 
-    Source: MAPD (arXiv 2410.03663); public code: feedback is told the gold answer as a hint, rationales are not.
+    Source: MAPD (arXiv 2410.03663); public code: the prompt for feedback shows the gold answer, that for rationales
+    does not.
     """
     rationales: list[Taught] = []
     feedback: list[Taught] = []
-    questions = [Question(qid=one.qid, task="", question=one.question, gold=one.gold) for one in mistakes]
+    questions = [
+        Question(qid=mistake.qid, task="", question=mistake.question, gold=mistake.gold) for mistake in mistakes
+    ]
     calls = []
     for name, teacher in teachers.items():
 
         def reason(name: str = name, spec: Mapping[str, Any] = teacher["rationale"]) -> None:
             written, _ = sample(questions, exemplars, {**spec, "samples": 1}, model_sampler, sampler=name)
-            rationales.extend(Taught.model_validate(one.model_dump()) for one in written)
+            rationales.extend(Taught.model_validate(completion.model_dump()) for completion in written)
 
         def correct(name: str = name, spec: Mapping[str, Any] = teacher["feedback"]) -> None:
             feedback.extend(_feedback(mistakes, exemplars, spec, model_sampler, name))
@@ -78,42 +81,50 @@ def ask_reviewers(
     hints: Mapping[str, str],
     samples: int = 1,
 ) -> tuple[list[Review], list[Reply]]:
-    """The reviews of all reviewers with one model, and all that they wrote.
+    """The reviews of all reviewers with one model, and their full replies.
 
     Args:
-        assignments: Of all reviewers; those of `reviewers` are asked.
+        assignments: Of all reviewers; only those of `reviewers` are used.
         mistakes: Their questions.
-        reviewers: Name -> prompt section. Under `robust` a prompt with `answer_cue` asks twice: a free critique, then
-            one of the five scores, of which the model's probabilities are known.
-        hints: Question id -> what a reviewer is told of the gold answer.
-        samples: Of each review.
+        reviewers: Name -> prompt section. Under `robust`, a prompt with `answer_cue` makes two calls: one for a free
+            critique, and one for a score out of five, with the model's probability of each.
+        hints: Question id -> the gold answer or solution that a reviewer sees.
+        samples: Number of samples of each review.
 
     Source: MAPD (arXiv 2410.03663) for `paper`; G-Eval (arXiv 2303.16634) for scores by probability.
     """
-    asked = {one.qid: one.question for one in mistakes}
+    question_of = {mistake.qid: mistake.question for mistake in mistakes}
     reviews: list[Review] = []
     replies: list[Reply] = []
     for name, section in reviewers.items():
         prompt = Prompt.model_validate(section)
-        own = [(one, index) for one in assignments if one.reviewer == name for index in range(samples)]
+        own = [
+            (assignment, index) for assignment in assignments if assignment.reviewer == name for index in range(samples)
+        ]
         if not own:
             continue
         renderer = Renderer(prompt, [], fields=("rationale", "hint"))
         wrap = wrapper(prompt, model_sampler.folder)
         requests = [
             Request(
-                wrap(renderer.input(asked[one.qid], rationale=one.rationale.text.strip(), hint=hints.get(one.qid, ""))),
+                wrap(
+                    renderer.input(
+                        question_of[assignment.qid],
+                        rationale=assignment.rationale.text.strip(),
+                        hint=hints.get(assignment.qid, ""),
+                    )
+                ),
                 index,
                 not prompt.chat,
             )
-            for one, index in own
+            for assignment, index in own
         ]
         first = model_sampler.complete(requests, decoding, prompt.stop, f"reviews of {name}")
         second: Sequence[Stored | None] = [None] * len(own)
         if protocol == "robust" and prompt.answer_cue is not None:
             cued = [
-                Request(request.prompt + one.text + prompt.answer_cue, 0, request.special_tokens)
-                for request, one in zip(requests, first, strict=True)
+                Request(answer_request(prompt, request.prompt, written.text), 0, request.special_tokens)
+                for request, written in zip(requests, first, strict=True)
             ]
             greedy = {**decoding, "temperature": 0.0, "max_new_tokens": 1}
             second = model_sampler.complete(cued, greedy, [], f"scores of {name}", SCORES)
@@ -125,16 +136,16 @@ def ask_reviewers(
 
 
 def hints_of(hint: str, mistakes: Sequence[Mistake], questions: Iterable[Question]) -> dict[str, str]:
-    """Question id -> what a reviewer is told: the gold answer, the whole reference solution, or nothing.
+    """Question id -> what a reviewer sees: the gold answer, the whole reference solution, or nothing.
 
     Args:
-        questions: Read for reference solutions; a question without one gives its gold answer.
+        questions: Source of the reference solutions; a question without a solution gives its gold answer.
     """
     match hint:
         case "answer":
-            return {one.qid: one.gold for one in mistakes}
+            return {mistake.qid: mistake.gold for mistake in mistakes}
         case "reference":
-            return {one.qid: one.rationale or one.gold for one in questions}
+            return {question.qid: question.rationale or question.gold for question in questions}
     return {}
 
 
@@ -149,8 +160,10 @@ def _feedback(
     renderer = Renderer(prompt, exemplars, fields=("wrong", "gold"))
     wrap = wrapper(prompt, model_sampler.folder)
     requests = [
-        Request(wrap(renderer.input(one.question, wrong=one.text.strip(), gold=one.gold)), 0, not prompt.chat)
-        for one in mistakes
+        Request(
+            wrap(renderer.input(mistake.question, wrong=mistake.text.strip(), gold=mistake.gold)), 0, not prompt.chat
+        )
+        for mistake in mistakes
     ]
     written = model_sampler.complete(requests, spec["decoding"], prompt.stop, f"feedback of {teacher}")
     return [
@@ -160,7 +173,7 @@ def _feedback(
 
 
 def _reply(assignment: Assignment, written: Stored, chosen: Stored | None) -> Reply:
-    """What a reviewer wrote. A server that does not keep to the choice gives a text, and the text is read as one."""
+    """A reviewer's reply. If a server ignores the constraint on the choice, its text is read as free text."""
     reply: dict[str, Any] = {
         **_of(written),
         "qid": assignment.qid,
@@ -192,23 +205,23 @@ def _of(stored: Stored) -> dict[str, Any]:
 
 
 def _length(spec: Mapping[str, Any]) -> int:
-    """About how long a prompt is, worked examples included: enough to tell which is longest."""
+    """Rough length of a prompt with its worked examples, to find the longest."""
     prompt = spec["prompt"]
     return len(prompt.get("instruction") or "") + 300 * prompt["exemplars"] + spec["decoding"]["max_new_tokens"]
 
 
 def _in_order(calls: Sequence[Call]) -> None:
-    for call in sorted(calls, key=lambda call: -call.longest):
-        call.ask()
+    for call in sorted(calls, key=lambda call: -call.length):
+        call.send()
 
 
 def counts_of(written: Sequence[Completion]) -> dict[str, Any]:
-    """Who wrote how much, and how much of it is nothing."""
+    """Counts by sampler: completions, empty and cut-off completions, tokens."""
     found: dict[str, dict[str, int]] = {}
-    for one in written:
-        of = found.setdefault(one.sampler, {"completions": 0, "null": 0, "cut_off": 0, "completion_tokens": 0})
+    for completion in written:
+        of = found.setdefault(completion.sampler, {"completions": 0, "null": 0, "cut_off": 0, "completion_tokens": 0})
         of["completions"] += 1
-        of["null"] += is_null(one)
-        of["cut_off"] += one.finish_reason == "length"
-        of["completion_tokens"] += one.completion_tokens
+        of["null"] += is_null(completion)
+        of["cut_off"] += completion.finish_reason == "length"
+        of["completion_tokens"] += completion.completion_tokens
     return dict(sorted(found.items()))

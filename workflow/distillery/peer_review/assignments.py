@@ -1,6 +1,6 @@
-"""Routing: what there is to review, and by whom.
+"""Assignments: which reviewer scores which rationale.
 
-Who may review whom is settled before anything is asked, in `distillery.config.committee_checks`.
+Who may review whom is decided before any model is loaded, in `distillery.config.committee_checks`.
 """
 
 from collections import Counter
@@ -27,16 +27,16 @@ def assignments(
     routing: Mapping[str, Sequence[str]],
     passed: Collection[tuple[str, str]] | None = None,
 ) -> tuple[list[Assignment], dict[str, int]]:
-    """Every review to be done, in a stable order, and how many rationales need none.
+    """Every review to be done, in a stable order, and counts.
 
     Args:
         rationales: Completions whose `sampler` is the author.
         routing: Author -> reviewers, as `routes` gives it.
-        passed: (question, completion) ids of the rationales that an answer check in front lets through; None: all.
+        passed: (question, completion) ids of the rationales that pass the answer check before the reviews; None: all.
 
     Returns:
-        Assignments by question, author (in the routing's order), sample and reviewer; and counts: `rationales` is
-        `reviewed` + `null` + `stopped` (by the answer check). A null rationale is never reviewed.
+        Assignments by question, author (in the order of `routing`), sample and reviewer; and counts: `rationales` is
+        `reviewed` + `null` + `stopped` (by the answer check). An empty rationale is never reviewed.
 
     Raises:
         UserError: An author has no route.
@@ -45,24 +45,28 @@ def assignments(
     place = {author: number for number, author in enumerate(routing)}
     todo = []
     given = list(rationales)
-    for one in given:
-        if one.sampler not in place:
+    for rationale in given:
+        if rationale.sampler not in place:
             raise UserError(
-                "a rationale of an author who is not on the panel",
+                "a rationale of an author who is not on the committee",
                 key="sampler",
-                value=one.sampler,
-                remedy=f"The routing has {', '.join(place)}",
+                value=rationale.sampler,
+                remedy=f"The committee has {', '.join(place)}",
             )
-    for one in sorted(given, key=lambda one: (one.qid, place[one.sampler], one.sample_index)):
+    for rationale in sorted(
+        given, key=lambda rationale: (rationale.qid, place[rationale.sampler], rationale.sample_index)
+    ):
         counts["rationales"] += 1
-        if is_null(one):
+        if is_null(rationale):
             counts["null"] += 1
             continue
-        if passed is not None and (one.qid, one.completion_id) not in passed:
+        if passed is not None and (rationale.qid, rationale.completion_id) not in passed:
             counts["stopped"] += 1
             continue
         counts["reviewed"] += 1
-        todo += [Assignment(one.qid, one.sampler, reviewer, one) for reviewer in routing[one.sampler]]
+        todo += [
+            Assignment(rationale.qid, rationale.sampler, reviewer, rationale) for reviewer in routing[rationale.sampler]
+        ]
     counts["reviews"] = len(todo)
     return todo, dict(counts)
 
@@ -73,20 +77,20 @@ def read_assignments(
     verdicts: Path | None = None,
     grader: str = "robust",
 ) -> tuple[list[Assignment], dict[str, int]]:
-    """The same, of rationales in files.
+    """`assignments` of the rationales in these files.
 
     Args:
-        verdicts: Answer checks of them, where a gate stands in front of the reviews: only right ones pass.
-        grader: Whose verdict that gate asks.
+        verdicts: Answer checks of the rationales, if only rationales with a right answer are reviewed.
+        grader: Whose verdicts count.
     """
     passed = None if verdicts is None else passed_in(verdicts, grader)
-    return assignments((one for path in rationales for one in read_records(path, Taught)), routing, passed)
+    return assignments((rationale for path in rationales for rationale in read_records(path, Taught)), routing, passed)
 
 
 def passed_in(verdicts: Path, grader: str) -> set[tuple[str, str]]:
     """(question, completion) ids of the rationales whose final answer a grader finds right."""
     return {
-        (one.qid, one.completion_id)
-        for one in read_records(verdicts, TaughtVerdict)
-        if one.grader == grader and one.outcome == Outcome.RIGHT
+        (verdict.qid, verdict.completion_id)
+        for verdict in read_records(verdicts, TaughtVerdict)
+        if verdict.grader == grader and verdict.outcome == Outcome.RIGHT
     }

@@ -1,24 +1,24 @@
-"""Calibration: scores of lenient and strict reviewers on one scale, before they are put together.
+"""Calibration: scores of lenient and strict reviewers on one scale, before they are aggregated.
 
     none      scores as they were given
     rank      1 + 4 * (share of the reviewer's own scores below, plus half of those equal)
     z-score   3 + (score - the reviewer's mean) / (the reviewer's standard deviation), cut off at 1 and 5
 
-Both scales go from 1 to 5, and 3 is the middle of what this reviewer gives: a threshold of 3 asks for better than its
-usual, whatever the level. So a reviewer that adds a point to every score changes nothing, and one that gives the same
-score to all has no say. Each reviewer is looked at alone: a new one moves nobody else's scores.
+Both scales go from 1 to 5, and 3 is the middle of a reviewer's own scores: a threshold of 3 asks for more than this
+reviewer usually gives. A reviewer that adds a point to every score changes nothing, and a reviewer that gives all
+rationales the same score has no influence. A new reviewer does not change the scores of the others.
 
 >>> kind, strict = {"r1": 5, "r2": 5, "r3": 4, "r4": 5}, {"r1": 2, "r2": 2, "r3": 1, "r4": 2}
 >>> reviews = {name: {"kind": kind[name], "strict": strict[name]} for name in kind}
 >>> [tuple(map(float, given.values())) for given in calibrated(reviews, "rank").values()]
 [(3.5, 3.5), (3.5, 3.5), (1.5, 1.5), (3.5, 3.5)]
 
-What this cannot do: see that all rationales are good; or tell a lenient reviewer from one that got the better authors,
-since nobody reviews itself. It brings back no differences that a reviewer does not make, and with few reviews both
-scales are coarse: a single one is always a 3.
+What this cannot do: notice that all rationales are good, or tell a lenient reviewer from a reviewer of better authors
+(authors do not review themselves). It cannot restore differences that a reviewer does not make. With few reviews both
+scales are coarse: a single review is always a 3.
 
-Source: ours. Mapping a reviewer's ranks onto the scores of all reviewers, which would keep their level, told right
-rationales from wrong ones worse than no calibration does on the released SVAMP exchange; see docs/decisions.md.
+Source: ours. Mapping a reviewer's ranks onto the scores of all reviewers, which would keep their level, separates right
+from wrong rationales worse than no calibration does on the released SVAMP exchange; see docs/decisions.md.
 """
 
 import math
@@ -39,10 +39,10 @@ def calibrated(scores: Mapping[str, Mapping[str, Number]], how: Calibration) -> 
     """Every valid score on the scale of `how`.
 
     Args:
-        scores: Rationale -> reviewer -> valid score. One that is missing here stays missing.
+        scores: Rationale -> reviewer -> valid score. A missing score stays missing.
 
     Returns:
-        The same shape; exact fractions, so that ties are ties on every machine. The very scores for `none`.
+        The same shape; exact fractions, so that ties are ties on every machine. For `none`, `scores` itself.
     """
     if how == "none":
         return scores
@@ -68,11 +68,11 @@ def _ranks(own: Sequence[Number]) -> dict[Number, Fraction]:
 
 
 def _z_scores(own: Sequence[Number]) -> dict[Number, Fraction]:
-    """Score -> calibrated score, of one reviewer; all are 3 where it gives one score alone."""
+    """Score -> calibrated score, of one reviewer; all are 3 if it gives all rationales the same score."""
     exact = [Fraction(score) for score in own]
     mean = sum(exact, Fraction()) / len(exact)
     variance = sum(((score - mean) ** 2 for score in exact), Fraction()) / len(exact)
-    # Rounded once, correctly, by every machine: the exact root of most variances is no fraction.
+    # The exact root of most variances is no fraction. IEEE 754 rounds a square root the same way on every machine.
     deviation = Fraction(math.sqrt(variance)) or Fraction(1)
     return {
         score: min(max(MIDDLE + (Fraction(score) - mean) / deviation, Fraction(LOWEST)), Fraction(HIGHEST))

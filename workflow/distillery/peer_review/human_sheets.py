@@ -2,10 +2,10 @@
 
     rationale_id   question   hint   rationale   score   note
 
-`score` is filled in by the reviewer, `note` may be; the rest is for reading. The author is not shown, and the order is
-drawn, so that neighbours in the sheet say nothing about who wrote them. A sheet is CSV (for a spreadsheet) or JSON
-Lines, by its suffix, and comes back in the same form. What comes back is checked row by row, all faults in one message;
-a score left blank becomes a review without a score, so that the counts add up.
+The reviewer fills in `score`, and may fill in `note`. The author is not shown, and the order is random, so that the
+position of a rationale does not reveal its author. A sheet is CSV (for a spreadsheet) or JSON Lines, by its suffix, and
+is read in the same form. All faults of a filled sheet are reported in one message. A blank score becomes a review
+without a score, so that the counts add up.
 """
 
 import csv
@@ -26,7 +26,7 @@ from distillery.peer_review.records import HIGHEST, LOWEST, Mistake, Review
 COLUMNS = ("rationale_id", "question", "hint", "rationale", "score", "note")
 
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
-"""A spreadsheet computes what begins so; text of a model is data from a stranger."""
+"""A spreadsheet treats text with one of these first characters as a formula; models must not write formulas."""
 
 
 def write_sheet(
@@ -41,26 +41,33 @@ def write_sheet(
     """Write the sheet of one reviewer, atomically; return how many rationales it has.
 
     Args:
-        assignments: Of all reviewers; those of `reviewer` are taken.
+        assignments: Of all reviewers; only those of `reviewer` are used.
         mistakes: Their questions.
         path: `.csv` or `.jsonl`.
         hint: Whether the gold answer is shown, as the paper shows it to its reviewers.
-        seed: Draws the order of the rows.
+        seed: Seed of the order of the rows.
 
     Raises:
-        UserError: Another suffix, or a question of none of the mistakes.
+        UserError: The suffix is another, or a question belongs to no mistake.
     """
-    asked = {mistake.qid: mistake for mistake in mistakes}
+    by_qid = {mistake.qid: mistake for mistake in mistakes}
     own = sorted(
-        (one for one in assignments if one.reviewer == reviewer),
-        key=lambda one: draw_key(seed, "sheet", one.rationale.completion_id),
+        (assignment for assignment in assignments if assignment.reviewer == reviewer),
+        key=lambda assignment: draw_key(seed, "sheet", assignment.rationale.completion_id),
     )
     rows = []
-    for one in own:
-        if one.qid not in asked:
-            raise UserError("a rationale for a question that is no mistake", key="qid", value=one.qid)
-        mistake = asked[one.qid]
-        given = (one.rationale.completion_id, mistake.question, mistake.gold if hint else "", one.rationale.text)
+    for assignment in own:
+        if assignment.qid not in by_qid:
+            raise UserError(
+                "a rationale for a question that is not among the mistakes", key="qid", value=assignment.qid
+            )
+        mistake = by_qid[assignment.qid]
+        given = (
+            assignment.rationale.completion_id,
+            mistake.question,
+            mistake.gold if hint else "",
+            assignment.rationale.text,
+        )
         rows.append(dict(zip(COLUMNS, (*given, "", ""), strict=True)))
     text = io.StringIO()
     if _form(path) == ".csv":
@@ -83,18 +90,19 @@ def read_sheet(path: Path, assignments: Sequence[Assignment], *, reviewer: str) 
         reviewer: The name under which these reviews are stored; a name as in the config.
 
     Raises:
-        UserError: The file cannot be read as such a sheet, or the name is none.
-        UserErrors: Every row with an unknown or doubled rationale or a score that is none, and every rationale that is
-            missing.
+        UserError: The file is not such a sheet, or `reviewer` is not a valid name or has no assignment.
+        UserErrors: Every row with an unknown or repeated rationale or an invalid score, and every missing rationale.
     """
-    own = {one.rationale.completion_id: one for one in assignments if one.reviewer == reviewer}
+    own = {
+        assignment.rationale.completion_id: assignment for assignment in assignments if assignment.reviewer == reviewer
+    }
     if not re.match(NAME_PATTERN, reviewer) or not own:
         raise UserError(
             "nothing is assigned to this reviewer",
             file=path,
             key="reviewer",
             value=reviewer,
-            remedy=f"Reviewers are {', '.join(sorted({one.reviewer for one in assignments})) or 'not routed yet'}",
+            remedy=f"Reviewers are {', '.join(sorted({one.reviewer for one in assignments})) or 'not assigned yet'}",
         )
     faults: list[UserError] = []
     found: dict[str, Review] = {}
@@ -102,26 +110,26 @@ def read_sheet(path: Path, assignments: Sequence[Assignment], *, reviewer: str) 
         if row.rationale_id not in own:
             faults.append(_fault(path, row, "rationale_id", "not a rationale of this reviewer's sheet", _RESTORE))
         elif row.rationale_id in found:
-            faults.append(_fault(path, row, "rationale_id", "this rationale stands twice", "Keep one of the rows"))
+            faults.append(_fault(path, row, "rationale_id", "this rationale has two rows", "Keep one of them"))
         elif row.score and not re.fullmatch(rf"[{LOWEST}-{HIGHEST}]", row.score):
-            remedy = "Write one of them, or leave the field blank"
+            remedy = "Write such a number, or leave the field blank"
             faults.append(_fault(path, row, "score", f"not a whole number from {LOWEST} to {HIGHEST}", remedy))
         else:
             reason = None if row.score else "left blank"
             found[row.rationale_id] = _review(own[row.rationale_id], row, reason)
             continue
-        own.pop(row.rationale_id, None)  # named already: not missing as well
+        own.pop(row.rationale_id, None)  # reported already: not missing as well
     faults += [
-        UserError("the sheet lacks a rationale", file=path, key="rationale_id", value=one, remedy=_RESTORE)
-        for one in own
-        if one not in found
+        UserError("the sheet lacks a rationale", file=path, key="rationale_id", value=rationale_id, remedy=_RESTORE)
+        for rationale_id in own
+        if rationale_id not in found
     ]
     if faults:
         raise UserErrors(faults)
-    return [found[one] for one in own]
+    return [found[rationale_id] for rationale_id in own]
 
 
-_RESTORE = "Write the sheet anew, and copy the scores"
+_RESTORE = "Write the sheet again, and copy the scores into it"
 
 
 class _Row(NamedTuple):
@@ -130,12 +138,12 @@ class _Row(NamedTuple):
     score: str
 
 
-def _review(one: Assignment, row: _Row, reason: str | None) -> Review:
+def _review(assignment: Assignment, row: _Row, reason: str | None) -> Review:
     return Review(
-        qid=one.qid,
-        author=one.author,
-        reviewer=one.reviewer,
-        rationale_id=one.rationale.completion_id,
+        qid=assignment.qid,
+        author=assignment.author,
+        reviewer=assignment.reviewer,
+        rationale_id=assignment.rationale.completion_id,
         review_id=None,
         protocol="sheet",
         score=int(row.score) if reason is None else None,
@@ -155,7 +163,7 @@ def _rows(path: Path) -> Iterator[_Row]:
         missing = [column for column in ("rationale_id", "score") if column not in row]
         if missing:
             raise UserError(
-                f"there is no {' and no '.join(missing)}", file=path, key=f"line {line}", remedy="Keep the columns"
+                f"the row lacks {' and '.join(missing)}", file=path, key=f"line {line}", remedy="Keep the columns"
             )
         yield _Row(line, str(row["rationale_id"] or "").strip(), _as_text(row["score"]))
 
@@ -172,7 +180,7 @@ def _csv_rows(text: str, path: Path) -> Iterator[tuple[int, Mapping[str, Any]]]:
         for row in lines:
             if any(row.values()):  # spreadsheets keep empty rows at the end
                 yield start, row
-            start = lines.line_num + 1  # a rationale in quotes goes over several lines
+            start = lines.line_num + 1  # a rationale in quotes may have several lines
     except csv.Error as error:
         raise UserError(f"not CSV: {error}", file=path, key=f"line {lines.line_num}", remedy=_RESTORE) from error
 
@@ -191,7 +199,7 @@ def _json_rows(text: str, path: Path) -> Iterator[tuple[int, Mapping[str, Any]]]
 
 
 def _as_text(value: object) -> str:
-    """The score as text. `true` is no 1, and 4.0 no 4: they are refused as written."""
+    """The score as text. `true` is not 1, and 4.0 is not 4: both are refused."""
     return "" if value is None else str(value).strip()
 
 

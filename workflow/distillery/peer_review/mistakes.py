@@ -1,9 +1,9 @@
-"""The exam: which of the student's completions are mistakes, and why the others are not.
+"""Which of the student's answers to train questions are mistakes, and why the others are not.
 
     asked = right + mistakes (wrong + unparsable) + not used (by reason)
 
-A mistake is what the exam's grader does not find right. Texts without a final answer are counted apart, since they
-are often no errors of reasoning: 278 of the 825 released StrategyQA mistakes are parse failures.
+A mistake is an answer that the grader does not find right. Texts without a final answer are counted apart, since they
+are often not errors of reasoning: 278 of the 825 released StrategyQA mistakes are parse failures.
 """
 
 from collections import Counter
@@ -16,6 +16,9 @@ from distillery.hashing import draw_key
 from distillery.peer_review.records import Mistake, MistakeKind
 from distillery.records import Completion, Outcome, Question, Verdict
 
+SALT = "exam"
+"""Part of the random choice under `limit`: another word would choose other mistakes."""
+
 
 def find_mistakes(
     questions: Iterable[Question],
@@ -23,13 +26,13 @@ def find_mistakes(
     verdicts: Iterable[Verdict],
     student_answers: StudentAnswers,
 ) -> tuple[list[Mistake], dict[str, Any]]:
-    """The mistakes of an exam on train questions, and how every completion was counted.
+    """The mistakes among the student's answers, and how every completion was counted.
 
     Args:
         questions: Of the train split only: a mistake on a test question would leak its gold answer into training.
         completions: One of each question.
-        verdicts: Of the exam's grader, and of any others.
-        exam: Section of the recipe.
+        verdicts: Of the grader of `student_answers`, and of any others.
+        student_answers: Section of the committee.
 
     Returns:
         Mistakes by question id; and a summary whose `asked` is `right` + `mistakes` + the sum of `not_used`.
@@ -45,10 +48,10 @@ def find_mistakes(
     seen: set[str] = set()
     not_used: Counter[str] = Counter()
     right = 0
-    for one in completions:
-        _check(one, by_qid, judged, seen, student_answers.grader)
-        seen.add(one.qid)
-        verdict = judged[one.completion_id]
+    for completion in completions:
+        _check(completion, by_qid, judged, seen, student_answers.grader)
+        seen.add(completion.qid)
+        verdict = judged[completion.completion_id]
         if verdict.outcome == Outcome.RIGHT:
             right += 1
             continue
@@ -56,19 +59,19 @@ def find_mistakes(
         if reason is not None:
             not_used[reason] += 1
             continue
-        question = by_qid[one.qid]
+        question = by_qid[completion.qid]
         kind: MistakeKind = "unparsable" if verdict.answer is None else "wrong"
-        mistakes[one.qid] = Mistake(
-            qid=one.qid,
+        mistakes[completion.qid] = Mistake(
+            qid=completion.qid,
             question=question.question,
             gold=question.gold,
-            text=cut_at_answer(one.text, verdict.answer) if student_answers.cut == "answer" else one.text,
+            text=cut_at_answer(completion.text, verdict.answer) if student_answers.cut == "answer" else completion.text,
             answer=verdict.answer,
             kind=kind,
-            completion_id=one.completion_id,
+            completion_id=completion.completion_id,
         )
     if student_answers.limit is not None and len(mistakes) > student_answers.limit:
-        kept = sorted(mistakes, key=lambda qid: draw_key(student_answers.seed, "exam", qid))[: student_answers.limit]
+        kept = sorted(mistakes, key=lambda qid: draw_key(student_answers.seed, SALT, qid))[: student_answers.limit]
         not_used["over the limit"] = len(mistakes) - len(kept)
         mistakes = {qid: mistakes[qid] for qid in kept}
     found = [mistakes[qid] for qid in sorted(mistakes)]
@@ -86,7 +89,7 @@ def find_mistakes(
 def cut_at_answer(text: str, answer: str | None) -> str:
     """The text up to and with the first occurrence of `answer`, as the public code stores mistakes; whole without one.
 
-    That occurrence need not be where the student concluded: an early "2" cuts everything behind it.
+    The student may have concluded later: an early "2" cuts everything behind it.
 
     >>> cut_at_answer("2 groups of 4 are 8, so 2 are left.", "2")
     '2'
@@ -109,14 +112,14 @@ def _not_used(verdict: Verdict, student_answers: StudentAnswers) -> str | None:
 
 
 def _check(
-    one: Completion, questions: dict[str, Question], judged: dict[str, Verdict], seen: set[str], grader: str
+    completion: Completion, questions: dict[str, Question], judged: dict[str, Verdict], seen: set[str], grader: str
 ) -> None:
     problem, remedy = None, "Run the workflow again, so that questions, completions and verdicts are of one version"
-    if one.qid not in questions:
-        problem = "an exam completion belongs to no train question"
-    elif one.qid in seen:
-        problem, remedy = "the exam has two completions of one question", "Set `samples: 1` in the exam's sampler"
-    elif one.completion_id not in judged:
-        problem = f"an exam completion has no verdict of the grader {grader}"
+    if completion.qid not in questions:
+        problem = "an answer of the student belongs to no train question"
+    elif completion.qid in seen:
+        problem, remedy = "the student has two answers to one question", "Set `samples: 1` in the sampler"
+    elif completion.completion_id not in judged:
+        problem = f"an answer of the student has no verdict of the grader {grader}"
     if problem is not None:
-        raise UserError(problem, key="qid", value=one.qid, remedy=remedy)
+        raise UserError(problem, key="qid", value=completion.qid, remedy=remedy)

@@ -2,7 +2,7 @@
 
 mistakes/     Mistake      a question that the student got wrong, and what it wrote
 reviews/      Review       one reviewer's score of one rationale, or the reason why there is none
-replies/      Reply        all that a reviewer wrote
+replies/      Reply        the full text that a reviewer wrote
 acceptances/  Acceptance   what the reviews and the answer check say about one rationale
 """
 
@@ -21,7 +21,7 @@ MistakeKind = Literal["wrong", "unparsable"]
 
 
 class Decision(StrEnum):
-    """What becomes of a rationale. Only `accepted` is trained on; `undecided` had too few valid scores."""
+    """The decision on a rationale. Only `accepted` is trained on; `undecided` had too few valid scores."""
 
     ACCEPTED = "accepted"
     REJECTED = "rejected"
@@ -29,19 +29,19 @@ class Decision(StrEnum):
 
 
 class Mistake(Record):
-    """A train question that the student got wrong in its exam; the input of all feedback."""
+    """A train question that the student answered wrongly; the input of all feedback."""
 
     sort_fields = ("qid",)
     qid: str
     question: str
     gold: str
     text: str
-    """What the student wrote, cut as the exam's settings say."""
+    """What the student wrote, cut as `student_answers` says."""
     answer: str | None
     """The final answer found in it; None if and only if unparsable."""
     kind: MistakeKind
     completion_id: str | None
-    """Of the exam's completion; None for a released exchange, which does not have it whole."""
+    """Of the student's completion; None for a released exchange, which has only a part of it."""
 
     @model_validator(mode="after")
     def _kind_fits(self) -> "Mistake":
@@ -63,7 +63,7 @@ class TaughtVerdict(Verdict):
 
 
 class Reply(Completion):
-    """All that a reviewer (`sampler`) wrote about one rationale: the raw text, whatever score is read from it."""
+    """The full text that a reviewer (`sampler`) wrote about one rationale."""
 
     sort_fields: ClassVar[tuple[str, ...]] = ("qid", "author", "rationale_id", "sampler", "sample_index")
     author: str
@@ -83,7 +83,7 @@ class Review(Record):
     rationale_id: str
     """`completion_id` of the rationale."""
     review_id: str | None
-    """`completion_id` of the reviewer's reply; None for people and for a release that threw its replies away."""
+    """`completion_id` of the reviewer's reply; None for people, and for a release without its replies."""
     sample_index: int = 0
     """Acceptance reads sample 0; repeats serve the audit."""
     protocol: str
@@ -92,9 +92,9 @@ class Review(Record):
     expected: Annotated[float, Field(ge=LOWEST, le=HIGHEST)] | None = None
     """Mean of the scale under the reviewer's probabilities of the five scores, where they are known."""
     raw: str | None = None
-    """The score as it was written, also where it is off the scale."""
+    """The score as the reviewer wrote it, on the scale or not."""
     path: str
-    """Where in the reply the score was found, or was looked for."""
+    """Where in the reply the score was found, or searched."""
     reason: str | None = None
     """Why there is no score; None if and only if there is one."""
 
@@ -108,7 +108,7 @@ class Review(Record):
 
 
 class Acceptance(Record):
-    """The decision on one rationale, with all that it was made from."""
+    """The decision on one rationale, with the scores and the verdict behind it."""
 
     sort_fields = ("qid", "author", "completion_id")
     qid: str
@@ -126,7 +126,7 @@ class Acceptance(Record):
 
 
 def is_null(completion: Completion) -> bool:
-    """Whether a teacher gave nothing: such a reply is neither reviewed nor trained on.
+    """Whether a teacher wrote nothing: such a reply is neither reviewed nor trained on.
 
     The public code sends a failed call on to the reviewers as the text "None" (fault 15 of this project's notes).
     """

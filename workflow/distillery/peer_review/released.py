@@ -5,9 +5,9 @@
     {student}_{data}_rationale_round0.json   the same, with a rationale of each teacher and two review scores for each
 
 Files are joined by `id`, the position in the train split, never by the order of the rows. Questions are named as
-`distillery.tasks` names them, `{task}-train-{id:05d}`. Texts are kept byte for byte. Scores are kept as released, also
-off the scale (83 and 0 occur): such a review has no score, and `raw` says what stood there. The reviewers' texts were
-not released; neither are token counts, which are 0 here.
+`distillery.tasks` names them, `{task}-train-{id:05d}`. Texts are kept byte for byte. Scores are kept as released. Some
+are off the scale (83 and 0): such a review has no score, and `raw` keeps the released value. The reviewers' texts and
+the token counts were not released; the counts are 0 here.
 
 Source: zhuochunli/Learn-from-Committee (MIT), folder data, commit 60abfaf; MAPD (arXiv 2410.03663).
 """
@@ -30,7 +30,7 @@ PAPER = AcceptanceRule(threshold=3.0, strict=True, aggregate="mean", min_reviews
 
 
 class Exchange(NamedTuple):
-    """All that one data set's files hold."""
+    """The content of one data set's files."""
 
     questions: list[Question]
     mistakes: list[Mistake]
@@ -42,7 +42,7 @@ class Exchange(NamedTuple):
 
 
 TEACHERS = ("gpt", "gemini", "mistral")
-"""As the files' keys name gpt-3.5-turbo, gemini-1.0-pro and Mixtral-8x7B-Instruct. Scores of a rationale stand in this
+"""As the files' keys name gpt-3.5-turbo, gemini-1.0-pro and Mixtral-8x7B-Instruct. Scores of a rationale are in this
 order, without its author."""
 
 SHA256 = {
@@ -55,7 +55,7 @@ SHA256 = {
         "5b8eae481ded9eafce622e7ab4eaf283d9c2b9b13494561fcdc6814a91a4b8e9"
     ),
 }
-"""Of the released files; those of GSM8K and LogiQA are not known."""
+"""Digests of the released files; those of GSM8K and LogiQA are unknown."""
 
 KEYS = {
     "id": "id",
@@ -92,7 +92,7 @@ def mapd_mistakes(
     """
     rows = _rows(path, keys, checked)
     given = None if questions is None else {question.qid: question for question in questions}
-    asked, mistakes = [], []
+    found, mistakes = [], []
     for number, row in rows.items():
         question = _question(task, number, row, keys)
         if given is not None:
@@ -108,7 +108,7 @@ def mapd_mistakes(
             question = known
         answer = row[keys["answer"]]
         parsed = answer.casefold() != _NO_ANSWER
-        asked.append(question)
+        found.append(question)
         mistakes.append(
             Mistake(
                 qid=question.qid,
@@ -120,7 +120,7 @@ def mapd_mistakes(
                 completion_id=None,
             )
         )
-    return asked, mistakes
+    return found, mistakes
 
 
 def mapd_exchange(
@@ -146,7 +146,7 @@ def mapd_exchange(
         UserError: As for `mapd_mistakes`; or two files hold different mistakes, or a rationale has no two scores.
     """
     paths = {kind: folder / f"{stem}_{kind}_round0.json" for kind in ("false", "feedback", "rationale")}
-    asked, mistakes = mapd_mistakes(paths["false"], task, questions, keys=keys, checked=checked)
+    found, mistakes = mapd_mistakes(paths["false"], task, questions, keys=keys, checked=checked)
     base = _rows(paths["false"], keys, checked)
     remarks = _joined(paths["feedback"], base, keys, checked)
     reasoned = _joined(paths["rationale"], base, keys, checked)
@@ -159,11 +159,11 @@ def mapd_exchange(
             rationale = _completion("rationale", author, qid, text)
             rationales.append(rationale)
             reviewers = [name for name in TEACHERS if name != author]
-            if text is not None:  # a null rationale was never read, whatever score stands beside it
+            if text is not None:  # no reviewer has read a null rationale, although it has scores
                 reviews += [_review(rationale, name, raw) for name, raw in zip(reviewers, scores, strict=True)]
             if text in reasoned[number]["correct_rationale"]:
                 accepted.add(rationale.completion_id)
-    return Exchange(asked, mistakes, feedback, rationales, reviews, frozenset(accepted))
+    return Exchange(found, mistakes, feedback, rationales, reviews, frozenset(accepted))
 
 
 def _rows(path: Path, keys: Mapping[str, str], checked: bool) -> dict[int, dict[str, Any]]:
@@ -185,7 +185,7 @@ def _rows(path: Path, keys: Mapping[str, str], checked: bool) -> dict[int, dict[
             )
         number = row[keys["id"]]
         if number in rows:
-            raise UserError("this id stands twice", file=path, key=f"row {place}, id", value=number, remedy=FETCH)
+            raise UserError("two rows have this id", file=path, key=f"row {place}, id", value=number, remedy=FETCH)
         rows[number] = row
     return rows
 
@@ -265,13 +265,13 @@ def _completion(kind: str, teacher: str, qid: str, text: str | None) -> Completi
 def golden(exchange: Exchange) -> dict[str, Any]:
     """Counts of an exchange under the published rule, and whether that rule gives the released list of acceptances."""
     decided, counts = decide(exchange.rationales, exchange.reviews, [], PAPER)
-    accepted = {one.completion_id for one in decided if one.decision == Decision.ACCEPTED}
+    accepted = {acceptance.completion_id for acceptance in decided if acceptance.decision == Decision.ACCEPTED}
     return {
         "mistakes": len(exchange.mistakes),
-        "unparsable": sum(one.kind == "unparsable" for one in exchange.mistakes),
+        "unparsable": sum(mistake.kind == "unparsable" for mistake in exchange.mistakes),
         "rationales": len(exchange.rationales),
         "reviews": len(exchange.reviews),
-        "reviews_without_score": sum(one.score is None for one in exchange.reviews),
+        "reviews_without_score": sum(review.score is None for review in exchange.reviews),
         "accepted": len(accepted),
         "questions_with_accepted": counts["questions_with_accepted"],
         "accepted_per_question": counts["accepted_per_question"],
@@ -283,36 +283,38 @@ def as_task(exchange: Exchange, questions: Sequence[Question], file: Path) -> Ex
     """The exchange under the ids of a task's train questions, which are found by their text.
 
     Raises:
-        UserError: A question of the exchange is none of the task's train questions, or has another gold answer there.
+        UserError: A question of the exchange is not among the task's train questions, or has another gold answer there.
     """
     known = {_same(question.question): question for question in questions}
     ids: dict[str, Question] = {}
-    for asked in exchange.questions:
-        own = known.get(_same(asked.question))
-        if own is None or _number(own.gold) != _number(asked.gold):
+    for question in exchange.questions:
+        own = known.get(_same(question.question))
+        if own is None or _number(own.gold) != _number(question.gold):
             raise UserError(
                 "the task's train split lacks this question, or has another gold answer",
                 file=file,
-                key=asked.qid,
-                value=asked.question,
+                key=question.qid,
+                value=question.question,
                 remedy="Declare a task whose train split holds the questions of the release",
             )
-        ids[asked.qid] = own
+        ids[question.qid] = own
     return exchange._replace(
-        questions=[ids[one.qid] for one in exchange.questions],
+        questions=[ids[question.qid] for question in exchange.questions],
         mistakes=[
-            one.model_copy(update={"qid": own.qid, "question": own.question, "gold": own.gold})
-            for one in exchange.mistakes
-            for own in [ids[one.qid]]
+            mistake.model_copy(update={"qid": own.qid, "question": own.question, "gold": own.gold})
+            for mistake in exchange.mistakes
+            for own in [ids[mistake.qid]]
         ],
-        feedback=[one.model_copy(update={"qid": ids[one.qid].qid}) for one in exchange.feedback],
-        rationales=[one.model_copy(update={"qid": ids[one.qid].qid}) for one in exchange.rationales],
-        reviews=[one.model_copy(update={"qid": ids[one.qid].qid}) for one in exchange.reviews],
+        feedback=[completion.model_copy(update={"qid": ids[completion.qid].qid}) for completion in exchange.feedback],
+        rationales=[
+            completion.model_copy(update={"qid": ids[completion.qid].qid}) for completion in exchange.rationales
+        ],
+        reviews=[review.model_copy(update={"qid": ids[review.qid].qid}) for review in exchange.reviews],
     )
 
 
 def _same(text: str) -> str:
-    """A question without what two copies of a data set write differently."""
+    """A question without the differences between two copies of a data set: case and white space."""
     return " ".join(text.casefold().split())
 
 

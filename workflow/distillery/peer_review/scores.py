@@ -1,10 +1,10 @@
-"""Scores: what number a reviewer gave, or the reason why there is none.
+"""Scores: the number that a reviewer gave, or the reason why there is none.
 
     paper    the last integer of the last bracketed span, else of the whole reply; outside 1 to 5 it does not count
     robust   only a whole number from 1 to 5 that the reply states as its score
 
 Neither clamps, and neither turns a fault into a number: the public code reads 0 where it finds nothing and 83 where the
-reviewer quotes the gold answer, and relies on dropping both.
+reviewer quotes the gold answer, and drops both later.
 
 >>> parse_score("The sum is right, so [4/5].", "robust")
 Parsed(score=4, raw='4', path='last bracket', reason=None)
@@ -50,7 +50,7 @@ def review_of(assignment: Assignment, reply: Completion, protocol: Protocol, exp
 
     Args:
         assignment: Whose rationale was reviewed, and by whom.
-        reply: All that the reviewer wrote; `answer_text`, the second call of a two-pass review, is read where it is.
+        reply: What the reviewer wrote; `answer_text`, the second call of a two-pass review, is read if there is one.
         protocol: How the score is read. `robust` does not trust a reply that was cut off in the middle.
         expected: See `expected_score`.
     """
@@ -79,7 +79,7 @@ def review_of(assignment: Assignment, reply: Completion, protocol: Protocol, exp
 def expected_score(log_probabilities: Mapping[str, float]) -> float | None:
     """Mean of the scale under a reviewer's log-probabilities of the five scores; None if it gives none of them.
 
-    Probability on anything but the five is left out, and what is left is scaled to one.
+    Other tokens are left out, and the probabilities of the five are scaled to a sum of one.
 
     >>> round(expected_score({"4": math.log(0.6), "5": math.log(0.2), "[": math.log(0.2)}), 2)
     4.25
@@ -105,17 +105,44 @@ def on_scale(number: int, raw: str, path: str) -> Parsed:
     return Parsed(None, raw, path, f"{raw} is outside {LOWEST} to {HIGHEST}")
 
 
-_SPAN = re.compile(r"\[(.*?)\]")
 _DIGITS = re.compile(r"[0-9]+")
 
 
 def _paper(reply: str) -> Parsed:
-    spans = _SPAN.findall(reply)
+    spans = bracketed(reply)
     if not spans:
         return _integer(_DIGITS.findall(reply), "last number of the reply")
-    if "/" in spans[-1]:
-        return _integer([spans[-1].split("/")[0].strip()], "last bracket, before the slash")
-    return _integer(_DIGITS.findall(spans[-1]), "last number of the last bracket")
+    last = spans[-1].text
+    if "/" in last:
+        return _integer([last.split("/")[0].strip()], "last bracket, before the slash")
+    return _integer(_DIGITS.findall(last), "last number of the last bracket")
+
+
+class Span(NamedTuple):
+    """A text in square brackets, and the place behind the closing one."""
+
+    text: str
+    end: int
+
+
+def bracketed(reply: str) -> list[Span]:
+    r"""Texts in square brackets, from an opening bracket to the next closing one in the same line.
+
+    The scan never returns to a place, so its work grows with the length of the reply. A regular expression
+    (`\[(.*?)\]`) reads a line again for each opening bracket that is never closed.
+
+    >>> [span.text for span in bracketed("[4] or [[5], [6")]
+    ['4', '[5']
+    """
+    spans = []
+    start = 0
+    for line in reply.split("\n"):
+        place = 0
+        while (opening := line.find("[", place)) >= 0 and (closing := line.find("]", opening)) >= 0:
+            place = closing + 1
+            spans.append(Span(line[opening + 1 : closing], start + place))
+        start += len(line) + 1
+    return spans
 
 
 def _integer(found: list[str], path: str) -> Parsed:
@@ -125,23 +152,25 @@ def _integer(found: list[str], path: str) -> Parsed:
     return on_scale(int(raw), raw, path)
 
 
-# What a score looks like; a half point, a range, a percentage or another scale must not match, also not in part.
+# The form of a score; a half point, a range, a percentage or another scale must not match, also not in part.
+# Repeats are possessive (`*+`): where several could share a run of spaces, the work would grow with its square.
 _SCORE = r"([+-]?[0-9]++)(?:\s*+(?:/|out of)\s*+([0-9]++))?+"
-_MORE = r"(?!\s*(?:[.,/%–-]|to\b|or\b|and\b)\s*[0-9]|\s*%)"
+_MORE = r"(?!\s*+(?:[.,/%–-]|to\b|or\b|and\b)\s*+[0-9]|\s*+%)"
 _LABEL = r"(?:score|rating|grade)"
-_IN_BRACKETS = re.compile(rf"\s*(?:{_LABEL}\s*[:=]?\s*)?{_SCORE}\s*", re.I)
-_ALONE = re.compile(rf"[\s*_(\"']*(?:{_LABEL}\s*[:=]?\s*)?{_SCORE}[\s*_)\"'.]*", re.I)
-_STATED = re.compile(rf"\b{_LABEL}\b[\"'*_]*\s*(?::|=|is|of)\s*[\"'*_]*{_SCORE}{_MORE}", re.I)
-_CLOSING = re.compile(r"[\s.!*_)\"']*")
+_LABELLED = rf"(?:{_LABEL}\s*+(?:[:=]\s*+)?)?"
+_IN_BRACKETS = re.compile(rf"\s*+{_LABELLED}{_SCORE}\s*+", re.I)
+_ALONE = re.compile(rf"[\s*_(\"']*+{_LABELLED}{_SCORE}[\s*_)\"'.]*+", re.I)
+_STATED = re.compile(rf"\b{_LABEL}\b[\"'*_]*+\s*+(?::|=|is|of)\s*+[\"'*_]*+{_SCORE}{_MORE}", re.I)
+_CLOSING = re.compile(r"[\s.!*_)\"']*+")
 
 
 def _robust(reply: str) -> Parsed:
     alone = _ALONE.fullmatch(reply.strip())
     if alone:
         return _whole(alone, "whole reply")
-    spans = list(_SPAN.finditer(reply))
+    spans = bracketed(reply)
     if spans:
-        return _bracketed(reply, spans)
+        return _last_bracket(reply, spans)
     stated = list(_STATED.finditer(reply))
     if not stated:
         return Parsed(None, None, "whole reply", "no score is stated")
@@ -150,14 +179,13 @@ def _robust(reply: str) -> Parsed:
     return _whole(stated[-1], "stated score")
 
 
-def _bracketed(reply: str, spans: list[re.Match[str]]) -> Parsed:
-    last = _IN_BRACKETS.fullmatch(spans[-1][1])
+def _last_bracket(reply: str, spans: list[Span]) -> Parsed:
+    last = _IN_BRACKETS.fullmatch(spans[-1].text)
     if last is None:
-        return Parsed(None, spans[-1][1], "last bracket", "it holds something else than one whole number")
-    given = {found[1] for span in spans if (found := _IN_BRACKETS.fullmatch(span[1]))}
-    if len(given) > 1 and not _CLOSING.fullmatch(
-        reply, spans[-1].end()
-    ):  # at the very end, the last one is the verdict
+        return Parsed(None, spans[-1].text, "last bracket", "it holds something else than one whole number")
+    given = {found[1] for span in spans if (found := _IN_BRACKETS.fullmatch(span.text))}
+    # At the very end of the reply the last bracket is the verdict.
+    if len(given) > 1 and not _CLOSING.fullmatch(reply, spans[-1].end):
         return Parsed(None, ", ".join(sorted(given)), "last bracket", "several scores differ")
     return _whole(last, "last bracket")
 

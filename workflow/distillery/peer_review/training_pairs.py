@@ -6,7 +6,7 @@
     mixed-unreviewed   one teacher, at random     any teacher, at random
 
 Every mistake becomes a pair or is dropped with a reason: of the 387 released SVAMP mistakes 365 are pairs, and 22 have
-no accepted rationale. The draw is made once and holds for all epochs; it depends on seed and question alone.
+no accepted rationale. The random choice is made once for all epochs; it depends on seed and question alone.
 """
 
 from collections import Counter
@@ -37,7 +37,7 @@ def pair_rows(
     """Training rows of the two tasks, two for each mistake that has both parts.
 
     Args:
-        mistakes: Of the student's exam.
+        mistakes: Of the student.
         feedback: Teachers' feedback on them; `sampler` is the teacher.
         rationales: Teachers' rationales for their questions.
         acceptances: Decisions on the rationales; read by mode `mixed` alone.
@@ -45,9 +45,9 @@ def pair_rows(
         teacher: Whose texts mode `single` takes.
         feedback_input: Prompt of a feedback row: question, wrong answer and gold answer in a template.
         student: The student's prompt: renders the rationale rows. A target template with `answer` puts the gold answer
-            behind a rationale that may have reached another; one without shows the teacher's text as it is, with
-            the teacher's own answer (the paper's way).
-        seed: Of the draw (paper: 731, with another generator).
+            behind a rationale, which may have come to another answer. A template without it shows the teacher's
+            text unchanged, with the teacher's own answer (as in the paper).
+        seed: Seed of the random choice (paper: 731, with another generator).
 
     Returns:
         Rows with `source` `feedback` and `rationale` and `sample_index` 0; and a summary in which `mistakes` is
@@ -60,19 +60,21 @@ def pair_rows(
     bare `except`.
     """
     if (mode == "single") != (teacher is not None):
-        raise UserError("mode single needs a teacher, the others none", key="teacher", value=teacher)
-    accepted = {one.completion_id for one in acceptances if one.decision == Decision.ACCEPTED}
-    remarks = _by_question(feedback, lambda one: teacher in (None, one.sampler))
+        raise UserError("mode `single` needs a teacher, and the other modes take none", key="teacher", value=teacher)
+    accepted = {acceptance.completion_id for acceptance in acceptances if acceptance.decision == Decision.ACCEPTED}
+    remarks = _by_question(feedback, lambda completion: teacher in (None, completion.sampler))
     reasoned = _by_question(
         rationales,
-        lambda one: teacher in (None, one.sampler) and (mode != "mixed" or one.completion_id in accepted),
+        lambda completion: (
+            teacher in (None, completion.sampler) and (mode != "mixed" or completion.completion_id in accepted)
+        ),
     )
     rows: list[TrainingRow] = []
     dropped: Counter[str] = Counter()
     authors = {"feedback": Counter[str](), "rationale": Counter[str]()}
     for mistake in sorted(mistakes, key=lambda mistake: mistake.qid):
-        remark = _drawn(remarks.get(mistake.qid, []), seed, "feedback", mistake.qid)
-        rationale = _drawn(reasoned.get(mistake.qid, []), seed, "rationale", mistake.qid)
+        remark = _chosen(remarks.get(mistake.qid, []), seed, "feedback", mistake.qid)
+        rationale = _chosen(reasoned.get(mistake.qid, []), seed, "rationale", mistake.qid)
         if remark is None:
             dropped["no feedback"] += 1
         elif rationale is None:
@@ -87,7 +89,7 @@ def pair_rows(
     if not rows:
         counts = ", ".join(f"{count} {reason}" for reason, count in sorted(dropped.items())) or "no mistakes"
         raise UserError(
-            f"not one mistake has feedback and a rationale ({counts})",
+            f"no mistake has both feedback and a rationale ({counts})",
             key="mode",
             value=mode if teacher is None else f"{mode}, {teacher}",
             remedy="Lower the threshold, check the teachers' names, or take an easier task",
@@ -104,18 +106,22 @@ def _by_question(
     completions: Iterable[Completion], wanted: Callable[[Completion], bool]
 ) -> Mapping[str, list[Completion]]:
     found: dict[str, list[Completion]] = {}
-    for one in completions:
-        if wanted(one) and not is_null(one):
-            found.setdefault(one.qid, []).append(one)
+    for completion in completions:
+        if wanted(completion) and not is_null(completion):
+            found.setdefault(completion.qid, []).append(completion)
     return found
 
 
-def _drawn(candidates: Sequence[Completion], seed: int, task: str, qid: str) -> Completion | None:
-    """One of them, uniformly over seeds; the same whatever else there is to draw, and while it stays a candidate."""
-    return min(candidates, key=lambda one: draw_key(seed, task, qid, one.sampler, one.sample_index), default=None)
+def _chosen(candidates: Sequence[Completion], seed: int, task: str, qid: str) -> Completion | None:
+    """A candidate, uniformly over seeds. It depends on no other question, and stays while it is a candidate."""
+    return min(
+        candidates,
+        key=lambda completion: draw_key(seed, task, qid, completion.sampler, completion.sample_index),
+        default=None,
+    )
 
 
-def _row(mistake: Mistake, task: str, one: Completion, prompt: str, target: str) -> TrainingRow:
+def _row(mistake: Mistake, task: str, written: Completion, prompt: str, target: str) -> TrainingRow:
     return TrainingRow(
-        qid=mistake.qid, source=task, sample_index=0, completion_id=one.completion_id, prompt=prompt, target=target
+        qid=mistake.qid, source=task, sample_index=0, completion_id=written.completion_id, prompt=prompt, target=target
     )

@@ -1,8 +1,8 @@
-"""Adopt results under the key that their jobs have now, where a person judges a change harmless, on record.
+"""Accept results under the key that their jobs have now, where a person judges a change harmless, on record.
 
-A refactoring changes the code digest of a training, and so its key. `accept` keeps the outputs that are there as the
-result of the job as it stands now; Snakemake still plans it, and the cache answers. Who did it, when, why and what had
-changed stays in the provenance record for good.
+A refactoring changes the code digest of a training, and so its key. `accept` keeps the stored outputs as the result of
+the current job. Snakemake still plans it, and the cache answers. The provenance record keeps who accepted it, when, why
+and what had changed.
 """
 
 import getpass
@@ -12,48 +12,48 @@ from datetime import UTC, datetime
 from distillery.errors import UserError
 from distillery.files import sha256_file
 from distillery.jobs.cache import ArtifactCache
-from distillery.planning.forecast import Forecast, JobStatus, forecast
+from distillery.planning.forecast import Forecast, JobStatus, forecast_jobs
 from distillery.planning.snakemake_graph import Node
 from distillery.planning.staleness import Difference, differences, recorded
 
 
-def adopt(
+def accept_results(
     nodes: Sequence[Node], wanted: Sequence[Node], reason: str, cache: ArtifactCache, *, skip: bool = False
 ) -> list[tuple[Node, list[Difference]]]:
-    """Adopt the outputs of some jobs, inputs first.
+    """Accept the outputs of some jobs, inputs first.
 
     Args:
         nodes: The whole graph. `wanted`: the jobs whose outputs are judged as good as new.
-        skip: Pass over those that need no adoption, or no longer once the jobs before them are adopted.
+        skip: Pass over jobs that are not stale, or no longer once the jobs before them are accepted.
 
     Returns:
-        The jobs that were adopted, in the order of the graph, and for each what had changed.
+        The accepted jobs in the order of the graph, and for each what had changed.
 
     Raises:
-        UserError: A job is not stale, or its inputs are made anew by a job that is not adopted, or its outputs are not
+        UserError: A job is not stale, its inputs are computed again by a job that is not accepted, its outputs are not
             what its record says, or there is no cache to keep the decision in.
     """
     if cache.root is None:
         raise UserError("the cache is switched off", key="DISTILLERY_CACHE", remedy="Name a folder")
-    found = []
+    accepted = []
     for node in nodes:
         if node in wanted:
-            (one,) = [each for each in forecast(nodes, cache)[0] if each.node is node]
-            if not (skip and one.status in {JobStatus.DONE, JobStatus.RESTORED}):
-                found.append((node, _adopt(one, reason, cache)))
-    return found
+            (forecast,) = [each for each in forecast_jobs(nodes, cache)[0] if each.node is node]
+            if not (skip and forecast.status in {JobStatus.DONE, JobStatus.RESTORED}):
+                accepted.append((node, _accept(forecast, reason, cache)))
+    return accepted
 
 
-def _adopt(one: Forecast, reason: str, cache: ArtifactCache) -> list[Difference]:
-    node = one.node
-    if one.status in {JobStatus.DONE, JobStatus.RESTORED}:
+def _accept(forecast: Forecast, reason: str, cache: ArtifactCache) -> list[Difference]:
+    node = forecast.node
+    if forecast.status in {JobStatus.DONE, JobStatus.RESTORED}:
         raise UserError(
-            "this is not stale: " + ("nothing is planned" if one.status is JobStatus.DONE else "the cache has it"),
+            "this is not stale: " + ("nothing is planned" if forecast.status is JobStatus.DONE else "the cache has it"),
             file=node.main_output,
         )
-    if one.status is JobStatus.DEPENDS:
+    if forecast.status is JobStatus.DEPENDS:
         raise UserError(
-            f"its inputs are made anew: {', '.join(map(str, one.recomputed_inputs))}",
+            f"its inputs are computed again: {', '.join(map(str, forecast.recomputed_inputs))}",
             file=node.main_output,
             remedy="Accept these first, or all together with --upstream",
         )
@@ -69,27 +69,27 @@ def _adopt(one: Forecast, reason: str, cache: ArtifactCache) -> list[Difference]
     missing = [path for path in node.job.results.values() if not path.exists()]
     if missing:
         raise UserError("this output is missing", file=missing[0], remedy="Run the workflow")
-    told = differences(record, one)
-    assert one.key is not None and one.input_digests is not None
+    found = differences(record, forecast)
+    assert forecast.key is not None and forecast.input_digests is not None
     accepted = {
         "by": getpass.getuser(),
         "at": datetime.now(UTC).isoformat(timespec="seconds"),
         "reason": reason,
         "computed_under": record["key"],
-        "differences": [{"component": each.component, "old": each.old, "new": each.new} for each in told],
+        "differences": [{"component": each.component, "old": each.old, "new": each.new} for each in found],
     }
     entry = cache.store(
-        one.key,
+        forecast.key,
         node.job.stage,
         node.job.results,
         {
             **record,
-            "key": one.key,
+            "key": forecast.key,
             "params": dict(node.job.params),
-            "input_digests": one.input_digests,
+            "input_digests": forecast.input_digests,
             "accepted": [*record.get("accepted", []), accepted],
         },
     )
     if entry is None:
         raise UserError("the cache cannot be written", key="DISTILLERY_CACHE", value=cache.root)
-    return told
+    return found

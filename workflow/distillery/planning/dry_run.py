@@ -6,11 +6,13 @@ with it is counted too:
 
     mistakes -> feedback, rationales -> reviews -> scores
 
-Where a rationale is not written yet, the count is an upper bound: it may turn out empty, and nobody reviews nothing;
+Where a rationale is not written yet, the count is an upper bound: it may turn out empty, and is then not reviewed;
 and an answer check in front of the reviews may stop it.
-Where the mistakes are not known either, all train questions stand in for them, or as many as the exam's limit allows.
+Where the mistakes are not known either, all train questions stand in for them, or as many as the limit of student
+answers allows.
 
-What this does not do: run programs, or follow a search. Repairs and searches are counted as if none ended early.
+Programs are not run and searches not followed. Repairs and searches are counted as if none ended early;
+`distillery.planning.expected` says how many of them to expect.
 """
 
 import re
@@ -28,6 +30,7 @@ from distillery.peer_review.ask import ask_reviewers, ask_teachers, hints_of
 from distillery.peer_review.assignments import assignments, passed_in
 from distillery.peer_review.mistakes import find_mistakes
 from distillery.peer_review.records import Mistake, Taught
+from distillery.planning import stages
 from distillery.planning.forecast import Contents, Forecast, JobStatus
 from distillery.programs.self_refinement import most_repairs
 from distillery.programs.step_search import most_lines
@@ -39,10 +42,10 @@ from distillery.sampling.sampler import CompletionSampler, sample
 from distillery.sampling.store import CompletionStore, Stored
 
 CHARACTERS_PER_TOKEN = 4
-"""Of English prompts, for the price of what was never asked; an endpoint's tokenizer is not at hand."""
+"""Of English prompts, for the price of new requests; an endpoint's tokenizer is not at hand."""
 
 USUAL_TOKENS = 100
-"""Of a question or a student's answer that is not there yet, for the same."""
+"""Of a question or a student's answer that is not written yet, for the same."""
 
 _PENDING = re.compile("\0pending ([^\0]+)\0")
 
@@ -56,13 +59,13 @@ def pending(name: str) -> str:
 
 @dataclass(frozen=True)
 class RequestCount:
-    """What a job asks of a model. `samples` is None where nobody can tell; `there` are in the store.
+    """What a job requests of a model. `samples` is None where nobody can tell; `stored` are in the store.
 
-    `at_most`: what is asked depends on texts that are not written yet. It will not be more; `money` is for so many.
+    `at_most`: the requests depend on texts that are not written yet. They will not be more; `money` is for this bound.
     """
 
     samples: int | None
-    there: int = 0
+    stored: int = 0
     money: float = 0.0
     at_most: bool = False
 
@@ -72,9 +75,9 @@ UNKNOWN = RequestCount(None)
 
 @dataclass
 class Counted:
-    """What the jobs of a graph have been found to ask so far: no key is drawn twice, whoever asks.
+    """Requests of the jobs of a graph so far: no key is generated twice, by any two jobs.
 
-    `tokens` are expected of the texts that are still to be written, by key.
+    `tokens` are expected of the texts that are not written yet, by key.
     """
 
     keys: set[str] = field(default_factory=set)
@@ -82,7 +85,7 @@ class Counted:
 
 
 class StoreOnlySampler(CompletionSampler):
-    """An model_sampler without a model.
+    """A sampler without a model.
 
     Args:
         folder: Model folder, for its chat template.
@@ -93,7 +96,7 @@ class StoreOnlySampler(CompletionSampler):
     def __init__(self, folder: Path, identity: str, store: CompletionStore, counted: Counted) -> None:
         super().__init__(folder, identity, "causal", store)
         self.counted = counted
-        self.samples = self.there = 0
+        self.samples = self.stored = 0
         self.money = 0.0
         self.at_most = False
 
@@ -109,33 +112,36 @@ class StoreOnlySampler(CompletionSampler):
     ) -> list[Stored]:
         """What the store has, and stand-ins for the rest; both are counted."""
         given = super().complete(requests, decoding, stop, what, choice, scored=scored)
-        asked = {one.key: (one, request) for one, request in zip(given, requests, strict=True)}
-        lacking = {key: request for key, (one, request) in asked.items() if one.text == pending(key)}
-        written = [one.completion_tokens for key, (one, _) in asked.items() if key not in lacking]
+        requested = {answer.key: (answer, request) for answer, request in zip(given, requests, strict=True)}
+        lacking = {key: request for key, (answer, request) in requested.items() if answer.text == pending(key)}
+        written = [answer.completion_tokens for key, (answer, _) in requested.items() if key not in lacking]
         tokens = int(statistics.median(written) if written else decoding["max_new_tokens"])
-        for key in asked.keys() - self.counted.keys:
+        for key in requested.keys() - self.counted.keys:
             self.samples += key in lacking
-            self.there += key not in lacking
+            self.stored += key not in lacking
             if key in lacking:
                 self.money += price_of(self.identity, self._length(lacking[key].prompt), tokens)
-        self.counted.keys.update(asked)
+        self.counted.keys.update(requested)
         self.counted.tokens |= dict.fromkeys(lacking, tokens)
-        # Two texts that are not written yet may come out equal; then what is asked with them is asked once.
+        # Two texts that are not written yet may come out equal; then one request serves both.
         blank = {(_PENDING.sub("", request.prompt), request.sample_index) for request in lacking.values()}
         self.at_most |= len(blank) < len(lacking)
         return given
 
     def _generate(self, missing: Mapping[str, PendingRequest], series: Series, what: str) -> dict[str, Stored]:
-        return {key: Stored(key, one.request.sample_index, pending(key), "stop", 0, 0) for key, one in missing.items()}
+        return {
+            key: Stored(key, pending_request.request.sample_index, pending(key), "stop", 0, 0)
+            for key, pending_request in missing.items()
+        }
 
     def _length(self, prompt: str) -> int:
-        """Tokens of a prompt, and those expected of the texts that are still to come in it."""
+        """Tokens of a prompt, and those expected of the texts in it that are not written yet."""
         to_come = sum(self.counted.tokens.get(name, USUAL_TOKENS) for name in _PENDING.findall(prompt))
         return len(_PENDING.sub("", prompt)) // CHARACTERS_PER_TOKEN + to_come
 
     @property
-    def asks(self) -> RequestCount:
-        return RequestCount(self.samples, self.there, self.money, self.at_most and self.samples > 0)
+    def count(self) -> RequestCount:
+        return RequestCount(self.samples, self.stored, self.money, self.at_most and self.samples > 0)
 
 
 class Known(NamedTuple, Generic[T]):
@@ -146,61 +152,65 @@ class Known(NamedTuple, Generic[T]):
 
 
 class DryRun:
-    """What the jobs of a graph ask, job by job in the order of the graph.
+    """What the jobs of a graph request, job by job in the order of the graph.
 
     Args:
-        told: All jobs, and `contents`: what paths will hold; as `forecast` gives them.
+        forecasts: All jobs. `contents`: what paths will hold; both from `forecast_jobs`.
     """
 
-    def __init__(self, told: Sequence[Forecast], contents: Contents, store: CompletionStore) -> None:
+    def __init__(self, forecasts: Sequence[Forecast], contents: Contents, store: CompletionStore) -> None:
         self.contents, self.store = contents, store
-        self._maker = {path: one for one in told for path in one.node.job.results.values()}
+        self._maker = {path: forecast for forecast in forecasts for path in forecast.node.job.results.values()}
         self._rationales: dict[Path, list[Taught]] = {}
         self._counted = Counted()
 
-    def of(self, one: Forecast) -> RequestCount | None:
-        """What a job asks; None for a stage that asks no model."""
-        match one.node.job.stage:
-            case "sample":
-                return self._sample(one)
-            case "ask_teachers":
-                return self._consult(one)
-            case "peer_review":
-                return self._peer_review(one)
-            case "refine":
-                return self._bound(one, most_repairs)
-            case "search":
-                return self._bound(one, most_lines)
+    def maker(self, path: Path) -> Forecast | None:
+        """The job that makes a file; None of a file that no job makes."""
+        return self._maker.get(path)
+
+    def of(self, forecast: Forecast) -> RequestCount | None:
+        """What a job requests; None for a stage that requests nothing of a model."""
+        match forecast.node.job.stage:
+            case stages.SAMPLE:
+                return self._sample(forecast)
+            case stages.ASK_TEACHERS:
+                return self._ask_teachers(forecast)
+            case stages.PEER_REVIEW:
+                return self._peer_review(forecast)
+            case stages.REFINE:
+                return self._bound(forecast, most_repairs)
+            case stages.SEARCH:
+                return self._bound(forecast, most_lines)
         return None
 
-    def _sample(self, one: Forecast) -> RequestCount:
-        questions, exemplars = self._questions(one), self._exemplars(one)
+    def _sample(self, forecast: Forecast) -> RequestCount:
+        questions, exemplars = self.questions(forecast), self._exemplars(forecast)
         if questions is None or exemplars is None:
             return UNKNOWN
-        model_sampler, params = self._asker(one)
+        model_sampler, params = self._sampler_of(forecast)
         model_sampler.at_most |= not questions.exact
         sample(questions.records, exemplars, params["spec"], model_sampler, sampler=params["sampler"])
-        return model_sampler.asks
+        return model_sampler.count
 
-    def _consult(self, one: Forecast) -> RequestCount:
-        mistakes, exemplars = self._mistakes(one), self._exemplars(one)
+    def _ask_teachers(self, forecast: Forecast) -> RequestCount:
+        mistakes, exemplars = self.mistakes(forecast), self._exemplars(forecast)
         if mistakes is None or exemplars is None:
             return UNKNOWN
-        model_sampler, params = self._asker(one)
+        model_sampler, params = self._sampler_of(forecast)
         model_sampler.at_most |= not mistakes.exact
         rationales, _ = ask_teachers(mistakes.records, exemplars, params["teachers"], model_sampler)
-        self._rationales[one.node.job.results["rationales"]] = rationales
-        return model_sampler.asks
+        self._rationales[forecast.node.job.results["rationales"]] = rationales
+        return model_sampler.count
 
-    def _peer_review(self, one: Forecast) -> RequestCount:
-        mistakes, rationales = self._mistakes(one), self._written(one)
-        hinted = self._questions(one) if one.node.job.inputs.get("questions") else Known[Question]([], True)
+    def _peer_review(self, forecast: Forecast) -> RequestCount:
+        mistakes, rationales = self.mistakes(forecast), self._written(forecast)
+        hinted = self.questions(forecast) if forecast.node.job.inputs.get("questions") else Known[Question]([], True)
         if mistakes is None or rationales is None or hinted is None:
             return UNKNOWN
-        model_sampler, params = self._asker(one)
+        model_sampler, params = self._sampler_of(forecast)
         review = params["review"]
         passed = None
-        if gate := as_list(one.node.job.inputs.get("verdicts", [])):
+        if gate := as_list(forecast.node.job.inputs.get("verdicts", [])):
             file = self.contents.readable(gate[0])
             model_sampler.at_most |= file is None
             passed = None if file is None else passed_in(file, params["grader"])
@@ -217,22 +227,22 @@ class DryRun:
             hints=hints_of(review["hint"], mistakes.records, hinted.records),
             samples=review["samples"],
         )
-        return model_sampler.asks
+        return model_sampler.count
 
-    def _bound(self, one: Forecast, most: Callable[[Mapping[str, Any]], int]) -> RequestCount:
-        questions = self._questions(one)
+    def _bound(self, forecast: Forecast, most: Callable[[Mapping[str, Any]], int]) -> RequestCount:
+        questions = self.questions(forecast)
         if questions is None:
             return UNKNOWN
-        return RequestCount(len(questions.records) * most(one.node.job.params["spec"]), at_most=True)
+        return RequestCount(len(questions.records) * most(forecast.node.job.params["spec"]), at_most=True)
 
-    def _asker(self, one: Forecast) -> tuple[StoreOnlySampler, Mapping[str, Any]]:
-        """An model_sampler of the job's model, and the parameters of the job.
+    def _sampler_of(self, forecast: Forecast) -> tuple[StoreOnlySampler, Mapping[str, Any]]:
+        """A sampler of the job's model, and the parameters of the job.
 
         Of a model that is not made yet, nothing is in the store. Without a folder there is no chat template, so that
         it cannot be looked up; then all is counted.
         """
-        (manifest,) = as_list(one.node.job.inputs["manifest"])
-        folder, params = manifest.parent / "model", one.node.job.params
+        (manifest,) = as_list(forecast.node.job.inputs["manifest"])
+        folder, params = manifest.parent / "model", forecast.node.job.params
         identity = self._identity(manifest)
         model_sampler = StoreOnlySampler(folder, identity or f"not made yet: {manifest}", self.store, self._counted)
         if not folder.exists() and _without_chat(params) != params:
@@ -242,7 +252,7 @@ class DryRun:
 
     def _identity(self, manifest: Path) -> str | None:
         """Identity of a model. An endpoint's is known before there is a manifest: what it charges is worth knowing."""
-        file, maker = self.contents.readable(manifest), self._maker.get(manifest)
+        file, maker = self.contents.readable(manifest), self.maker(manifest)
         if file is not None:
             return read_manifest(file).identity
         spec = maker.node.job.params.get("spec", {}) if maker else {}
@@ -254,8 +264,8 @@ class DryRun:
         """A file that holds now what a path will hold, or what it held before where that is not known yet."""
         return self.contents.readable(path) or (path if path.is_file() else None)
 
-    def _questions(self, one: Forecast) -> Known[Question] | None:
-        (path,) = as_list(one.node.job.inputs["questions"])
+    def questions(self, forecast: Forecast) -> Known[Question] | None:
+        (path,) = as_list(forecast.node.job.inputs["questions"])
         file = self._now(path)
         if file is not None:
             return Known(list(read_records(file, Question)), True)
@@ -263,8 +273,8 @@ class DryRun:
         size = spec["sizes"][path.stem] if spec else None
         return None if size is None else Known(_unknown_questions(size), False)
 
-    def _exemplars(self, one: Forecast) -> list[dict[str, Any]] | None:
-        (path,) = as_list(one.node.job.inputs["exemplars"])
+    def _exemplars(self, forecast: Forecast) -> list[dict[str, Any]] | None:
+        (path,) = as_list(forecast.node.job.inputs["exemplars"])
         file = self._now(path)
         if file is not None:
             return list(read_json_lines(file))
@@ -277,17 +287,17 @@ class DryRun:
 
     def _spec_of_task(self, path: Path) -> Mapping[str, Any] | None:
         """The task of questions or exemplars that are not made yet."""
-        maker = self._maker.get(path)
-        return maker.node.job.params["spec"] if maker and maker.node.job.stage == "questions" else None
+        maker = self.maker(path)
+        return maker.node.job.params["spec"] if maker and maker.node.job.stage == stages.QUESTIONS else None
 
-    def _mistakes(self, one: Forecast) -> Known[Mistake] | None:
-        """Mistakes as they are, or as they come out of an exam that was graded; else stand-ins."""
-        (path,) = as_list(one.node.job.inputs["mistakes"])
+    def mistakes(self, forecast: Forecast) -> Known[Mistake] | None:
+        """Mistakes as recorded, or as they come out of graded student answers; else stand-ins."""
+        (path,) = as_list(forecast.node.job.inputs["mistakes"])
         file = self.contents.readable(path)
         if file is not None:
             return Known(list(read_records(file, Mistake)), True)
-        maker = self._maker.get(path)
-        if maker is None or maker.node.job.stage != "mistakes":
+        maker = self.maker(path)
+        if maker is None or maker.node.job.stage != stages.MISTAKES:
             return None
         student_answers = StudentAnswers.model_validate(maker.node.job.params["student_answers"])
         inputs = [self.contents.readable(as_list(given)[0]) for _, given in sorted(maker.node.job.inputs.items())]
@@ -300,19 +310,18 @@ class DryRun:
                 student_answers,
             )
             return Known(found, True)
-        asked = self._questions(maker)
-        if asked is None:
+        answered = self.questions(maker)
+        if answered is None:
             return None
-        many = student_answers.limit is not None and student_answers.limit < len(asked.records)
-        return Known(
-            [_any_mistake(one) for one in (_unknown_questions(student_answers.limit or 0) if many else asked.records)],
-            False,
-        )
+        possible = answered.records
+        if student_answers.limit is not None and student_answers.limit < len(possible):
+            possible = _unknown_questions(student_answers.limit)
+        return Known([_any_mistake(question) for question in possible], False)
 
-    def _written(self, one: Forecast) -> list[Taught] | None:
-        """Rationales that a peer review reads; those to be written as the rehearsal of their job left them."""
+    def _written(self, forecast: Forecast) -> list[Taught] | None:
+        """Rationales that a peer review reads; those to be written as the dry run of their job left them."""
         found: list[Taught] = []
-        for path in as_list(one.node.job.inputs["rationales"]):
+        for path in as_list(forecast.node.job.inputs["rationales"]):
             file = self.contents.readable(path)
             if file is None and path not in self._rationales:
                 return None

@@ -1,147 +1,137 @@
-"""What a run will cost, from what jobs have cost on this machine: samples, tokens to train on, seconds, money.
+"""What a run will cost: samples, tokens to train on, seconds and money.
 
-Samples are counted by `distillery.planning.dry_run`. Rates come from the provenance records of this host, in results
-and cache. Of the jobs that were measured, those most like the planned one count (same recipe or sampler, else a
-model of the same size, else any, by number of parameters); without any, an estimate is None rather than a guess.
+`dry_run` counts the samples, `expected` replaces bounds by expectations, `rates` knows what jobs have cost. A count
+that nobody can tell is None rather than a guess.
 """
 
-import math
-import platform
-import statistics
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from distillery.files import read_json
-from distillery.jobs.cache import ArtifactCache
 from distillery.jobs.job import as_list
 from distillery.models.manifest import read_manifest
-from distillery.planning.dry_run import DryRun
-from distillery.planning.forecast import Contents, Forecast, JobStatus
+from distillery.planning import stages
+from distillery.planning.expected import Expectations
+from distillery.planning.forecast import Forecast, JobStatus
 from distillery.planning.staleness import recorded
 from distillery.records import TrainingRow, read_records
 
-UNITS = {**dict.fromkeys(("sample", "ask_teachers", "peer_review", "refine", "search"), "generated"), "train": "tokens"}
-"""Stage -> what its jobs count of their work; the others are measured by the job."""
-
-ALIKE = {"ask_teachers": "teachers", "peer_review": "reviewers", "train": "recipe"}
-"""Stage -> parameter that two jobs alike have in common; of the other stages with a unit the sampler's name."""
+SIZE_IN_NAME = re.compile(r"(?<![a-z0-9.])(\d+(?:\.\d+)?)([mb])(?![a-z0-9])", re.IGNORECASE)
+"""Parameters as names of models say them: 135M, 0.6b."""
 
 
 @dataclass(frozen=True)
 class Estimate:
     """The cost of one planned job. None: nobody can tell.
 
-    `samples` are to be drawn and `there` are in the store; `tokens` are to be trained on, over all epochs. `at_most`:
-    samples are an upper bound, and seconds and money are for so many.
+    Args:
+        samples: Completions that are expected to be generated. `bound`: the most that can be, where that is more.
+        stored: Completions that the store has.
+        tokens: To be trained on, over all epochs.
+        seconds: Of the job; `shipped` where they come from shipped rates.
+        money: For the bound.
     """
 
     samples: int | None = 0
-    there: int = 0
+    bound: int | None = None
+    stored: int = 0
     tokens: int | None = 0
     seconds: float | None = None
+    shipped: bool = False
     money: float = 0.0
     at_most: bool = False
 
 
-class Rates:
-    """What jobs have cost here."""
-
-    def __init__(self, records: Iterable[Mapping[str, Any]], host: str | None = None) -> None:
-        here = host or platform.node()
-        self.records = [record for record in records if record.get("host") == here]
-
-    @classmethod
-    def of(cls, results: Path, cache: ArtifactCache) -> "Rates":
-        """From the records in a folder of results and in a cache."""
-        found = {}
-        for record in (*_records(results), *(dict(entry.record) for _, entry in cache.entries())):
-            found[record.get("key"), record.get("finished")] = record
-        return cls(found.values())
-
-    def seconds(self, one: Forecast, units: float, parameters: int | None) -> float | None:
-        """Expected seconds of a job with so many units of work (samples, tokens; 0 where only the stage counts)."""
-        stage, params = one.node.job.stage, one.node.job.params
-        same = [record for record in self.records if record["stage"] == stage]
-        unit = UNITS.get(stage)
-        if unit is None:
-            return _median([record["seconds"] for record in same])
-        measured = [record for record in same if record.get("work", {}).get(unit) and record["work"].get("seconds")]
-        if not units or not measured:
-            return None if units else 0.0
-        name = ALIKE.get(stage, "sampler")
-        alike = [record for record in measured if name in params and record["params"].get(name) == params[name]]
-        if parameters is not None:
-            alike = alike or [record for record in measured if record["work"].get("parameters") == parameters]
-        overhead = _median([record["seconds"] - record["work"]["seconds"] for record in alike or measured])
-        if alike:
-            rate = _median([record["work"]["seconds"] / record["work"][unit] for record in alike])
-        else:  # an endpoint has no known number of parameters: nothing follows from it, nor for it
-            sized = [record for record in measured if record["work"].get("parameters")]
-            per_parameter = [
-                record["work"]["seconds"] / record["work"][unit] / record["work"]["parameters"] for record in sized
-            ]
-            rate = (_median(per_parameter) or math.nan) * (parameters or math.nan)
-        assert overhead is not None and rate is not None
-        total = overhead + units * rate
-        return None if math.isnan(total) else total
-
-
-def _median(values: Sequence[float]) -> float | None:
-    return statistics.median(values) if values else None
-
-
-def _records(results: Path) -> Iterator[dict[str, Any]]:
-    for path in sorted(results.rglob("*provenance.json")):
-        try:
-            yield read_json(path)
-        except ValueError:
-            continue
-
-
-def estimate(one: Forecast, contents: Contents, dry_run: DryRun, rates: Rates) -> Estimate:
-    """What a planned job will cost; nothing for one that the cache answers. In the order of the graph."""
-    if one.status in {JobStatus.DONE, JobStatus.RESTORED}:
+def estimate(forecast: Forecast, expectations: Expectations) -> Estimate:
+    """What a planned job will cost; nothing for one that the cache answers. Call it in the order of the graph."""
+    if forecast.status in {JobStatus.DONE, JobStatus.RESTORED}:
         return Estimate(seconds=0.0)
-    asks = dry_run.of(one)
-    if asks is not None:
-        parameters = _parameters(one, "manifest", contents)
-        seconds = None if asks.samples is None else rates.seconds(one, asks.samples, parameters)
-        return Estimate(asks.samples, asks.there, seconds=seconds, money=asks.money, at_most=asks.at_most)
-    if one.node.job.stage == "train":
-        tokens = _tokens(one, contents)
-        parameters = _parameters(one, "base", contents)
-        return Estimate(tokens=tokens, seconds=None if tokens is None else rates.seconds(one, tokens, parameters))
-    return Estimate(seconds=rates.seconds(one, 0, None))
+    count = expectations.dry_run.of(forecast)
+    if count is not None:
+        samples = expectations.samples(forecast, count)
+        seconds, shipped = _seconds(forecast, samples, expectations)
+        bound = count.samples if count.at_most else None
+        return Estimate(
+            samples, bound, count.stored, seconds=seconds, shipped=shipped, money=count.money, at_most=count.at_most
+        )
+    if forecast.node.job.stage == stages.TRAIN:
+        tokens = _tokens(forecast, expectations)
+        seconds, shipped = _seconds(forecast, tokens, expectations)
+        return Estimate(tokens=tokens, seconds=seconds, shipped=shipped)
+    seconds, shipped = _seconds(forecast, 0, expectations)
+    return Estimate(seconds=seconds, shipped=shipped)
 
 
-def _input(one: Forecast, name: str, contents: Contents) -> Path | None:
-    """A file that holds now what an input will hold."""
-    paths = as_list(one.node.job.inputs[name])
-    return contents.readable(paths[0]) if paths else None
+def _seconds(forecast: Forecast, units: int | None, expectations: Expectations) -> tuple[float | None, bool]:
+    if units is None:
+        return None, False
+    parameters = _parameters_of_job(forecast, expectations)
+    return expectations.rates.seconds(forecast, units, parameters) or (None, False)
 
 
-def _parameters(one: Forecast, name: str, contents: Contents) -> int | None:
-    """Parameters of the model of a job; of one that is trained anew, as many as it had."""
-    file = _input(one, name, contents)
+def _parameters_of_job(forecast: Forecast, expectations: Expectations) -> int | None:
+    """Parameters of the model of a job; 0 of an endpoint, None where nobody can tell."""
+    name = stages.cost_of(forecast.node.job.stage).model
+    if name is None:
+        return None
+    (manifest,) = as_list(forecast.node.job.inputs[name])
+    if expectations.dry_run.contents.readable(manifest) is None:
+        record = recorded(forecast.node)
+        made = record.get("work", {}).get("parameters") if record else None
+        if made is not None:
+            return made
+    return _parameters(manifest, expectations)
+
+
+def _parameters(manifest: Path, expectations: Expectations) -> int | None:
+    """Parameters of a model, which may not be made yet: then as its base model, or as its name says."""
+    file, maker = expectations.dry_run.contents.readable(manifest), expectations.dry_run.maker(manifest)
     if file is not None:
         return read_manifest(file).parameters
-    record = recorded(one.node)
-    return record.get("work", {}).get("parameters") if record else None
+    if maker is None:
+        return None
+    job = maker.node.job
+    if job.stage == stages.TRAIN:
+        return _parameters(as_list(job.inputs["base"])[0], expectations)
+    spec = job.params.get("spec", {})
+    if spec.get("kind") == "api":
+        return 0
+    if spec.get("kind") == "pruned":
+        parent = _parameters(as_list(job.inputs["parent"])[0], expectations)
+        return None if parent is None else round(parent / spec["keep_every"])
+    return parameters_in_name(spec, str(job.params.get("name", "")))
 
 
-def _tokens(one: Forecast, contents: Contents) -> int | None:
-    """Tokens of all epochs, prompts included: counted where the rows are known, else as in the last training."""
-    train = one.node.job.params["train"]
-    rows, base = _input(one, "rows", contents), one.node.job.inputs["base"]
-    assert not isinstance(base, list)
+def parameters_in_name(spec: Mapping[str, Any], name: str) -> int | None:
+    """Parameters as the file or identifier of a model says them.
+
+    >>> parameters_in_name({"id": "Qwen/Qwen3-0.6B"}, "qwen"), parameters_in_name({}, "t5-small")
+    (600000000, None)
+    """
+    for text in (spec.get("id"), spec.get("file"), name):
+        if text and (match := SIZE_IN_NAME.search(str(text))):
+            return round(float(match[1]) * {"m": 1e6, "b": 1e9}[match[2].lower()])
+    return None
+
+
+def _tokens(forecast: Forecast, expectations: Expectations) -> int | None:
+    """Tokens of all epochs, prompts included.
+
+    They are counted where the rows are known; else they are as in the last training, or expected.
+    """
+    job = forecast.node.job
+    train = job.params["train"]
+    (rows,), (base,) = as_list(job.inputs["rows"]), as_list(job.inputs["base"])
+    file = expectations.dry_run.contents.readable(rows)
     tokenizer = base.parent / "model" / "tokenizer.json"
-    if rows is None or not tokenizer.exists():
-        record = recorded(one.node)
-        return record.get("work", {}).get("tokens") if record else None
+    if file is None or not tokenizer.exists():
+        record = recorded(forecast.node)
+        made = record.get("work", {}).get("tokens") if record else None
+        return expectations.tokens(forecast) if made is None else made
     from tokenizers import Tokenizer
 
-    texts = [row.prompt + row.target for row in read_records(rows, TrainingRow)]
+    texts = [row.prompt + row.target for row in read_records(file, TrainingRow)]
     encoded = Tokenizer.from_file(str(tokenizer)).encode_batch(texts, add_special_tokens=False)
     return sum(min(len(text.ids) + 1, train["max_length"]) for text in encoded) * train["epochs"]

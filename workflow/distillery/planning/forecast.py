@@ -83,34 +83,34 @@ class Contents:
                 self._changed[path] = Content(sha256, cache.object_path(sha256))
 
 
-def forecast(nodes: Iterable[Node], cache: ArtifactCache) -> tuple[list[Forecast], Contents]:
-    """What becomes of every job, in the order of the graph, and what paths will hold as far as that is known."""
+def forecast_jobs(nodes: Iterable[Node], cache: ArtifactCache) -> tuple[list[Forecast], Contents]:
+    """What becomes of each job, in the order of the graph, and what paths will hold as far as that is known."""
     contents = Contents()
-    told: list[Forecast] = []
+    forecasts: list[Forecast] = []
     for node in nodes:
         if not node.planned:
-            told.append(Forecast(node, JobStatus.DONE))
+            forecasts.append(Forecast(node, JobStatus.DONE))
             continue
         inputs = {
             name: [contents.of(path) for path in as_list(paths)] for name, paths in sorted(node.job.inputs.items())
         }
-        anew = [
+        recomputed = [
             path
             for name, paths in node.job.inputs.items()
             for path, content in zip(as_list(paths), inputs[name], strict=True)
             if content is None
         ]
-        if anew:
+        if recomputed:
             contents.unknown(node.job.results.values())
-            told.append(Forecast(node, JobStatus.DEPENDS, recomputed_inputs=anew))
+            forecasts.append(Forecast(node, JobStatus.DEPENDS, recomputed_inputs=recomputed))
             continue
         digests = {name: [content.sha256 for content in found if content] for name, found in inputs.items()}
-        one = Forecast(node, JobStatus.COMPUTED, input_digests=digests)
-        entry = read_entry(cache.entry_path(one.key)) if cache.root is not None and one.key else None
+        computed = Forecast(node, JobStatus.COMPUTED, input_digests=digests)
+        entry = read_entry(cache.entry_path(computed.key)) if cache.root is not None and computed.key else None
         if entry is None:
             contents.unknown(node.job.results.values())
-            told.append(one)
+            forecasts.append(computed)
         else:
             contents.restored(node.job.results, entry, cache)
-            told.append(Forecast(node, JobStatus.RESTORED, input_digests=digests, entry=entry))
-    return told, contents
+            forecasts.append(Forecast(node, JobStatus.RESTORED, input_digests=digests, entry=entry))
+    return forecasts, contents

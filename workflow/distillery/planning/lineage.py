@@ -1,4 +1,4 @@
-"""What was asked and written for one question: the last stretch of a lineage, from a job down to its prompts."""
+"""The requests and texts about one question: the last part of a lineage, from a job down to its prompts."""
 
 from collections.abc import Iterator
 
@@ -6,25 +6,20 @@ from distillery.errors import UserError
 from distillery.files import read_json_lines
 from distillery.models.manifest import read_manifest
 from distillery.planning.snakemake_graph import Node
+from distillery.planning.stages import ABOUT_QUESTIONS, SAMPLE
 from distillery.sampling.requests import Series
 from distillery.sampling.store import CompletionStore
-
-_STAGES = {
-    *("sample", "verify", "compose", "score"),
-    *("mistakes", "ask_teachers", "verify_rationales", "peer_review", "compose_pairs"),
-}
-"""Stages whose records are about a question each."""
 
 
 def of_question(node: Node, qid: str) -> Iterator[str]:
     """The records about a question in the outputs of a job, as text; samples with the prompt that the store keeps."""
-    if node.job.stage not in _STAGES:
+    if node.job.stage not in ABOUT_QUESTIONS:
         return
     for path in node.job.results.values():
         if path.suffix != ".jsonl" or not path.exists():
             continue
         rows = [row for row in read_json_lines(path) if row.get("qid") == qid]
-        prompts = _prompts(node, {row["completion_id"] for row in rows}) if node.job.stage == "sample" else {}
+        prompts = _prompts(node, {row["completion_id"] for row in rows}) if node.job.stage == SAMPLE else {}
         for row in rows:
             shown = {"prompt": prompts[row["completion_id"]]} if row.get("completion_id") in prompts else {}
             yield "\n".join(f"{name}: {value}" for name, value in {**shown, **row}.items())

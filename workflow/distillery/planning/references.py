@@ -6,12 +6,10 @@ from pathlib import Path
 
 from distillery.errors import UserError
 from distillery.files import read_json, read_json_lines
+from distillery.planning.stages import PAGES
 
 WRITTEN = {"completions.jsonl", "predictions.jsonl", "rationales.jsonl", "feedback.jsonl", "replies.jsonl"}
 """Files of what models wrote: of samplers and students, of teachers and reviewers."""
-
-PAGES = {"tables", "audit"}
-"""Stages whose outputs people read."""
 
 
 def completion_keys(folders: Iterable[Path]) -> set[str]:
@@ -22,7 +20,7 @@ def completion_keys(folders: Iterable[Path]) -> set[str]:
     """
     keys: set[str] = set()
     for folder in folders:
-        for path in sorted(_existing(folder).rglob("*.jsonl")):
+        for path in sorted(existing_results(folder).rglob("*.jsonl")):
             if path.name in WRITTEN:
                 for row in read_json_lines(path):
                     keys.update(key for key in (row["completion_id"], row.get("answer_id")) if key)
@@ -33,7 +31,7 @@ def artifact_keys(folders: Iterable[Path]) -> set[str]:
     """Keys of all jobs that the tables and audits below some folders of results come from."""
     keys: set[str] = set()
     for folder in folders:
-        root = _existing(folder)
+        root = existing_results(folder)
         makers = {}
         for path in sorted(root.rglob("*provenance.json")):
             try:
@@ -50,7 +48,12 @@ def artifact_keys(folders: Iterable[Path]) -> set[str]:
     return keys
 
 
-def _existing(folder: Path) -> Path:
+def existing_results(folder: Path) -> Path:
+    """The folder itself.
+
+    Raises:
+        UserError: It is missing.
+    """
     if not folder.is_dir():
         raise UserError("no such folder of results", file=folder, remedy="Name the folders that hold current results")
     return folder

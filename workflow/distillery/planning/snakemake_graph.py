@@ -41,16 +41,23 @@ class Node:
         return self.job.outputs.get(PROVENANCE)
 
 
+class UnknownOutput(UserError):
+    """No rule of the workflow makes one of the targets."""
+
+    def __init__(self, targets: Sequence[str]) -> None:
+        super().__init__("no rule makes this", key="target", value=", ".join(targets))
+
+
 def read_graph(
     targets: Sequence[str] = (), configfiles: Sequence[Path] = (), config: dict[str, Any] | None = None
 ) -> list[Node]:
     """Every job behind some targets, inputs first; without targets, behind all tables of the settings.
 
     Raises:
-        UserError: The workflow cannot be planned: a fault in the settings, or no rule makes a target.
+        UserError: The workflow cannot be planned: a fault in the settings. `UnknownOutput`: no rule makes a target.
     """
     from snakemake.api import SnakemakeApi
-    from snakemake.exceptions import print_exception  # noqa: F401  (fails early, and clearly, with another Snakemake)
+    from snakemake.exceptions import MissingRuleException
     from snakemake.settings.enums import Quietness, RerunTrigger
     from snakemake.settings.types import (
         ConfigSettings,
@@ -75,7 +82,7 @@ def read_graph(
             ).dag(
                 DAGSettings(
                     targets=frozenset(targets),
-                    rerun_triggers=frozenset(RerunTrigger.parse_choice(one) for one in TRIGGERS),
+                    rerun_triggers=frozenset(RerunTrigger.parse_choice(trigger) for trigger in TRIGGERS),
                 )
             )
             workflow = dag_api.workflow_api._workflow
@@ -84,6 +91,8 @@ def read_graph(
             return list(_nodes(workflow.dag))
     except UserError:
         raise
+    except MissingRuleException as error:
+        raise UnknownOutput(targets) from error
     except Exception as error:  # Snakemake raises many kinds; each tells in words what is wrong
         raise UserError(
             f"the workflow cannot be planned: {str(error).strip() or type(error).__name__}",
@@ -93,7 +102,7 @@ def read_graph(
 
 def _nodes(dag: Any) -> Iterator[Node]:
     for level in dag.toposorted():
-        for job in sorted(level, key=lambda one: str(next(iter(one.output), ""))):
+        for job in sorted(level, key=lambda made: str(next(iter(made.output), ""))):
             if job.rule.script is not None:
                 planned = dag.needrun(job)
                 yield Node(
@@ -108,8 +117,8 @@ def _nodes(dag: Any) -> Iterator[Node]:
 def suppress_stderr() -> Iterator[None]:
     """Send what Snakemake prints while it plans to nowhere."""
     with open(os.devnull, "w", encoding="utf-8") as nowhere:
-        told, sys.stderr = sys.stderr, nowhere
+        before, sys.stderr = sys.stderr, nowhere
         try:
             yield
         finally:
-            sys.stderr = told
+            sys.stderr = before

@@ -25,7 +25,8 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from distillery.config.prompt import Prompt
-from distillery.programs.step_scorers import SOLUTION, Scorer
+from distillery.programs.step_scorers import Scorer
+from distillery.programs.step_scorers.execution import SOLUTION
 from distillery.programs.syntax import Unparsable, parse
 from distillery.records import Completion, Question
 from distillery.sampling.logprobs import decode_scored

@@ -7,12 +7,15 @@ is in flight.
 """
 
 import json
+import logging
 import os
 import time
 from collections.abc import Mapping
 from pathlib import Path
 
 from distillery.errors import UserError
+
+logger = logging.getLogger(__name__)
 
 LIMITS_VARIABLE = "DISTILLERY_BUDGET"
 RUN_VARIABLE = "DISTILLERY_RUN"
@@ -65,13 +68,23 @@ class Budget:
         total = dict.fromkeys(KINDS, 0.0)
         if self.ledger.exists():
             for line in self.ledger.read_text(encoding="utf-8").splitlines():
-                for kind, amount in json.loads(line).items():
+                try:
+                    noted = {kind: float(amount) for kind, amount in json.loads(line).items() if kind in total}
+                except (ValueError, TypeError, AttributeError):  # a line that a killed process left half written
+                    logger.warning("%s: a line that is no entry is passed over", self.ledger)
+                    continue
+                for kind, amount in noted.items():
                     total[kind] += amount
         return total
 
     @property
     def spent(self) -> dict[str, float]:
         return {kind: self._known[kind] + self._waiting[kind] for kind in KINDS}
+
+    def affords(self, *, samples: float, tokens: float, money: float) -> bool:
+        """Whether so much more can be spent without passing a limit."""
+        more = dict(zip(KINDS, (samples, tokens, money), strict=True))
+        return all(self.spent[kind] + more[kind] <= limit for kind, limit in self.limits.items())
 
     def samples_left(self, wanted: int) -> int:
         """How many of the wanted samples may still be drawn."""
@@ -85,12 +98,13 @@ class Budget:
         """The kind of limit that is reached, or None."""
         return next((kind for kind, limit in self.limits.items() if self.spent[kind] >= limit), None)
 
-    def refusal(self, what: str, drawn: int, missing: int) -> UserError:
+    def refusal(self, what: str, generated: int, missing: int) -> UserError:
         """The error that stops a job: what is there, what is missing, what to do."""
-        kind = self.exhausted or "samples"
+        kind = self.exhausted or max(self.limits, key=lambda limit: self.spent[limit] / max(self.limits[limit], 1e-9))
+        state = "is spent" if self.exhausted else "does not afford another request"
         return UserError(
-            f"the budget of this run is spent: {self.spent[kind]:g} of {self.limits[kind]:g} {kind}. {what}: "
-            f"{drawn} samples were drawn now and are in the store, {missing - drawn} are missing",
+            f"the budget of this run {state}: {self.spent[kind]:g} of {self.limits[kind]:g} {kind}. {what}: "
+            f"{generated} samples were generated now and are in the store, {missing - generated} are missing",
             key=f"budget.{kind}",
             value=self.limits[kind],
             remedy="Run again with a larger budget, or with the same: each run has a budget of its own",

@@ -6,6 +6,7 @@ it comes, so that a killed job loses at most the unit in flight.
 
 import contextlib
 import logging
+import os
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -17,13 +18,16 @@ from tqdm import tqdm
 from distillery.config.prompt import Prompt
 from distillery.models.manifest import read_manifest
 from distillery.records import Completion, Question
-from distillery.sampling.backends.base import Backend, PendingRequest, open_backend
+from distillery.sampling.backends.base import Backend, Generated, PendingRequest, open_backend
 from distillery.sampling.budget import Budget, price_of
 from distillery.sampling.requests import Request, Series, seed_of
 from distillery.sampling.store import CompletionStore, Stored
-from distillery.tasks.prompts import Renderer
+from distillery.tasks.prompts import Renderer, answer_request
 
 logger = logging.getLogger(__name__)
+
+AGAIN_VARIABLE = "DISTILLERY_REQUEST_AGAIN"
+"""Finish reasons of stored completions that are requested again, such as `failed` or `failed,refused`."""
 
 
 class CompletionSampler:
@@ -66,7 +70,7 @@ class CompletionSampler:
         """One completion for each request, in order; see `Series` for `choice` and `scored`."""
         series = Series.of(self.identity, decoding, stop, choice, scored=scored)
         keys = [request.key(series) for request in requests]
-        found = self.store.find(series, set(keys))
+        found = self._stored(series, set(keys))
         missing = {
             key: PendingRequest(key, request, seed_of(key))
             for key, request in zip(keys, requests, strict=True)
@@ -78,14 +82,22 @@ class CompletionSampler:
         self.requested += len(keys)
         if missing:
             found |= self._generate(missing, series, what)
+            if self.architecture == "api":  # another job may have had the same answer first: it counts for all
+                found |= self.store.find(series, set(missing))
         return [found[key] for key in keys]
+
+    def _stored(self, series: Series, keys: set[str]) -> dict[str, Stored]:
+        """What the store has, without the outcomes that the user wants requested again."""
+        again = set(filter(None, os.environ.get(AGAIN_VARIABLE, "").split(",")))
+        found = self.store.find(series, keys)
+        return {key: stored for key, stored in found.items() if stored.finish_reason not in again}
 
     def _generate(self, missing: Mapping[str, PendingRequest], series: Series, what: str) -> dict[str, Stored]:
         allowed = self.budget.samples_left(len(missing))
         if not allowed:
             raise self.budget.refusal(what, 0, len(missing))
         if self._backend is None:
-            self._backend = open_backend(self.folder, self.architecture)
+            self._backend = open_backend(self.folder, self.architecture, self.budget, self.identity)
         generated: dict[str, Stored] = {}
         start = time.monotonic()
         with (
@@ -93,26 +105,39 @@ class CompletionSampler:
             contextlib.closing(self.budget),
             tqdm(total=len(missing), desc=what, unit="completion", mininterval=2) as bar,
         ):
-            for one in self._backend.generate(list(missing.values())[:allowed], series):
-                request = missing[one.key].request
-                generated[one.key] = Stored(
-                    key=one.key,
+
+            def keep(answer: Generated) -> None:
+                """Bill and store one answer: first of all, whatever happens next."""
+                money = price_of(self.identity, answer.prompt_tokens, answer.completion_tokens)
+                self.budget.note(samples=1, tokens=answer.completion_tokens, money=money)
+                self.tokens += answer.completion_tokens
+                request = missing[answer.key].request
+                generated[answer.key] = Stored(
+                    key=answer.key,
                     sample_index=request.sample_index,
-                    text=one.text,
-                    finish_reason=one.finish_reason,
-                    prompt_tokens=one.prompt_tokens,
-                    completion_tokens=one.completion_tokens,
+                    text=answer.text,
+                    finish_reason=answer.finish_reason,
+                    prompt_tokens=answer.prompt_tokens,
+                    completion_tokens=answer.completion_tokens,
                 )
-                writer.add(request.model_input, generated[one.key])
-                self.tokens += one.completion_tokens
-                money = price_of(self.identity, one.prompt_tokens, one.completion_tokens)
-                self.budget.note(samples=1, tokens=one.completion_tokens, money=money)
+                writer.add(request.model_input, generated[answer.key])
                 bar.update()
-                if self.budget.exhausted and len(generated) < len(missing):
-                    raise self.budget.refusal(what, len(generated), len(missing))
+
+            try:
+                for answer in self._backend.generate(list(missing.values())[:allowed], series):
+                    keep(answer)
+                    if self.budget.exhausted and len(generated) < len(missing):
+                        raise self.budget.refusal(what, len(generated), len(missing))
+            except BaseException:  # also Ctrl-C: what is under way is paid for
+                for answer in self._backend.answers_in_flight():
+                    keep(answer)
+                self._backend = None
+                raise
         self.seconds += time.monotonic() - start
         self.generated += len(generated)
         if generated.keys() != missing.keys():
+            if self.budget.limits:
+                raise self.budget.refusal(what, len(generated), len(missing))
             raise RuntimeError(f"{what}: the backend gave {len(generated)} completions for {len(missing)} requests")
         return generated
 
@@ -162,7 +187,7 @@ def sample(
     if prompt.answer_cue is not None:
         greedy = {**spec["decoding"], "temperature": 0.0, "max_new_tokens": spec["decoding"]["answer_tokens"]}
         cued = [
-            Request(asked.prompt + one.text + prompt.answer_cue, 0, asked.special_tokens)
+            Request(answer_request(prompt, asked.prompt, one.text), 0, asked.special_tokens)
             for asked, one in zip(requests, first, strict=True)
         ]
         answers = model_sampler.complete(cued, greedy, prompt.stop, f"answers of {sampler}")

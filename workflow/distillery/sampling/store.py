@@ -86,9 +86,14 @@ class CompletionStore:
         return f"{self.root}/v1/{series.digest[:2]}/{series.digest}"
 
     def find(self, series: Series, keys: Collection[str]) -> dict[str, Stored]:
-        """The completions that are there, of those asked for, by key."""
+        """The completions that the store has of those wanted, by key.
+
+        Of two completions of one key the one written first counts, for every reader. One that failed gives way to a
+        later one that did not: that one was requested again.
+        """
         wanted = set(keys)
         found: dict[str, Stored] = {}
+        failed: dict[str, Stored] = {}
         names = [field.name for field in fields(Stored)]
         for _, table in self.tables(series, names):
             asked = [key in wanted for key in table["key"].to_pylist()]
@@ -96,10 +101,11 @@ class CompletionStore:
                 continue
             here = table if all(asked) else table.filter(pa.array(asked))
             for values in zip(*(here[name].to_pylist() for name in names), strict=True):
-                found.setdefault(values[0], Stored(*values))
+                stored = Stored(*values)
+                (failed if stored.finish_reason == "failed" else found).setdefault(stored.key, stored)
             if len(found) == len(wanted):
                 break
-        return found
+        return failed | found
 
     def tables(self, series: Series | str, columns: list[str] | None = None) -> Iterator[tuple[str, pa.Table]]:
         """Every whole unit of a series (or of its folder) and its rows, oldest first.
@@ -166,7 +172,10 @@ class CompletionStore:
         }
         table = pa.table({**columns, "prompt": [prompt for prompt, _ in completions]}).select(SCHEMA.names).cast(SCHEMA)
         self.put_series(series)
-        return self.put_unit(self.folder(series), table, time.time_ns())
+        folder = self.folder(series)
+        newest = self.units(folder)[-1:]
+        # A clock that was set back must not make a later completion the first of its key.
+        return self.put_unit(folder, table, max([time.time_ns(), *(time_of(name) + 1 for name in newest)]))
 
     def put_series(self, series: Series) -> None:
         """Write what a series is, for people and for the tools."""
@@ -191,6 +200,12 @@ class CompletionStore:
                 out.write(data)
         else:
             self.files.pipe_file(name, data)  # object stores show an object only when it is complete
+
+
+def time_of(name: str) -> int:
+    """Time of writing of a unit, in nanoseconds, from its name; 0 for a foreign file."""
+    digits = name.rsplit("/", 1)[-1].split("-")[0]
+    return int(digits) if digits.isascii() and digits.isdecimal() else 0
 
 
 def is_whole(name: str, data: bytes) -> bool:

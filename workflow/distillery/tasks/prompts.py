@@ -1,6 +1,6 @@
 r"""Prompts: how a question becomes model input, and a rationale the target that a student learns.
 
-One object renders for sampling, training and prediction, so that a student is asked as it was taught.
+One object renders for sampling, training and prediction, so that a student is asked in the words of its training.
 
 >>> target = " {{ rationale }} --> {{ answer }}"
 >>> prompt = Prompt(prompt="p", input="Q: {{ question }}\nA:", target=target, delimiter="-->")
@@ -27,11 +27,11 @@ _environment = SandboxedEnvironment(undefined=StrictUndefined, keep_trailing_new
 
 
 REPAIR_FIELDS = ("program", "feedback")
-"""What the input of a prompt sees beside the question when a program is to be mended."""
+"""Fields, beside the question, of a prompt that asks for the repair of a program."""
 
 
 class _Exemplar(NamedTuple):
-    """A worked example as it stands in a prompt, and the words of its question."""
+    """A worked example as the prompt shows it, and the words of its question."""
 
     text: str
     words: frozenset[str]
@@ -47,7 +47,7 @@ class Renderer:
     Args:
         prompt: The template.
         exemplars: All exemplars of the task as mappings with `question`, `rationale`, `gold` and, for programs,
-            `program`; the prompt shows its own share of them.
+            `program`; the prompt shows some of them.
         fields: What `input` may name beside the question, such as the wrong answer in a prompt for feedback.
 
     Raises:
@@ -73,24 +73,24 @@ class Renderer:
         if prompt.exemplar is not None:
             worked = self._compile("exemplar", prompt.exemplar, {"question", "rationale", "answer", "program"})
             shown = pool if prompt.select == "similar" else pool[: prompt.exemplars * prompt.rounds]
-            self._pool = [self._worked(worked, one) for one in shown]
+            self._pool = [self._worked(worked, exemplar) for exemplar in shown]
         else:
             self._pool = []
 
-    def _worked(self, template: Any, one: Mapping[str, Any]) -> "_Exemplar":
-        program = one.get("program")
+    def _worked(self, template: Any, exemplar: Mapping[str, Any]) -> "_Exemplar":
+        program = exemplar.get("program")
         if self.prompt.form == "program" and program is None:
             raise UserError(
                 "an exemplar of the task has no program",
                 file=f"config/prompts/{self.prompt.prompt}.yaml",
                 key="form",
-                value=one["question"],
+                value=exemplar["question"],
                 remedy="Give the task's exemplars a `program`, or use a prompt for text",
             )
         text = template.render(
-            question=one["question"], rationale=one["rationale"], answer=one["gold"], program=program
+            question=exemplar["question"], rationale=exemplar["rationale"], answer=exemplar["gold"], program=program
         )
-        return _Exemplar(text, _words(one["question"]))
+        return _Exemplar(text, _words(exemplar["question"]))
 
     def _compile(self, key: str, text: str, fields: set[str]) -> Any:
         file = f"config/prompts/{self.prompt.prompt}.yaml"
@@ -119,18 +119,20 @@ class Renderer:
         shown = ranked[block * self.prompt.exemplars : (block + 1) * self.prompt.exemplars]
         if self.prompt.select == "similar":
             shown = shown[::-1]
-        text = "".join(one.text + self.prompt.separator for one in shown)
+        text = "".join(exemplar.text + self.prompt.separator for exemplar in shown)
         return self._instruction + text + self._input.render(question=question, **fields)
 
     def _similar(self, question: str) -> "list[_Exemplar]":
-        """The exemplars, those first that share most words with the question; in the prompt they stand next to it.
+        """The exemplars, sorted by shared words with the question; the most similar is next to it in the prompt.
 
         Similarity is the Jaccard index of the sets of words; numbers do not count. Of equals the earlier is taken.
 
         Source: Liu et al. 2022 (arXiv 2101.06804), retrieved exemplars; there with sentence embeddings.
         """
         words = _words(question)
-        return sorted(self._pool, key=lambda one: -len(one.words & words) / max(1, len(one.words | words)))
+        return sorted(
+            self._pool, key=lambda exemplar: -len(exemplar.words & words) / max(1, len(exemplar.words | words))
+        )
 
     @property
     def target_shows_answer(self) -> bool:
@@ -144,12 +146,21 @@ class Renderer:
         return self._target.render(rationale=rationale, answer=answer, question=question)
 
     def rationale(self, text: str) -> str:
-        """The reasoning in a completion: what stands before the first delimiter, stripped; all of it without one."""
+        """The reasoning in a completion: the text before the first delimiter, stripped; all of it if there is none."""
         delimiter = self.prompt.delimiter
         return (text.split(delimiter, 1)[0] if delimiter else text).strip()
 
-    def answer_request(self, question: str, rationale: str) -> str:
-        """Second call of Zero-shot-CoT: the first prompt, the rationale as the model wrote it, and the answer cue."""
-        if self.prompt.answer_cue is None:
-            raise ValueError(f"prompt {self.prompt.prompt} asks only once")
-        return self.input(question) + rationale + self.prompt.answer_cue
+
+def answer_request(prompt: Prompt, model_input: str, text: str) -> str:
+    """Model input of the second call of a two-call prompt, as in Zero-shot-CoT.
+
+    Args:
+        model_input: Input of the first call, chat template included.
+        text: What the model wrote in the first call.
+
+    Raises:
+        ValueError: The prompt has no `answer_cue`, so there is no second call.
+    """
+    if prompt.answer_cue is None:
+        raise ValueError(f"prompt {prompt.prompt} has one call only")
+    return model_input + text + prompt.answer_cue

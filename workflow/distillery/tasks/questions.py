@@ -1,8 +1,8 @@
 """Questions of a task, checked before any model sees them.
 
 `build_task` renders the task file's templates over the source's rows, holds a dev split out of train where the source
-has none, and refuses what would spoil a result later: an exemplar that stands in the test split, a question asked twice
-under one name. Whether gold answers pass their own graders is checked elsewhere
+has none, and refuses what would spoil a result later: an exemplar whose question is in the test split, two questions
+with one id. Whether gold answers pass their own graders is checked elsewhere
 (`distillery.verification.gold_check`). `summarise` counts what is left to a reader's judgement, such as overlaps within
 published splits.
 """
@@ -120,7 +120,9 @@ def _compile(task: Task) -> dict[str, Template]:
             templates[key] = environment.from_string(text)
         except TemplateError as error:
             faults.append(
-                UserError(f"not a Jinja template: {error}", file=task_file(task), key=key, value=text, remedy="Mend it")
+                UserError(
+                    f"not a Jinja template: {error}", file=task_file(task), key=key, value=text, remedy="Correct it"
+                )
             )
     raise_all(faults)
     return templates
@@ -135,7 +137,9 @@ def _render(
         for key, template in templates.items():
             try:
                 texts[key] = template.render(row.fields).strip()
-            except Exception as error:  # whatever a template does with a row's values is a fault of the user's files
+            except (
+                Exception
+            ) as error:  # a template may raise anything on a row's values: all of it is a fault of the user's files
                 faults.append(
                     UserError(
                         f"the template fails at {row.place}: {error}",
@@ -230,7 +234,7 @@ def _check_overlaps(
         if _same(exemplar.question) in test:
             faults.append(
                 UserError(
-                    f"the exemplar's question stands in the test split, as {test[_same(exemplar.question)]}",
+                    f"the exemplar's question is in the test split, as {test[_same(exemplar.question)]}",
                     file=task_file(task),
                     key=f"exemplars.written.{number}.question" if task.exemplars.written else "exemplars.seed",
                     value=exemplar.question,

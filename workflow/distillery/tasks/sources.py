@@ -1,7 +1,7 @@
 """Rows of a task: generated, from the Hugging Face Hub, or from local files, all in one shape.
 
 A row is a dictionary of fields, with a name that never changes and a place to show in error messages. Loading needs
-pyarrow, datasets or reasoning_gym only for the sources that use them: they are imported when asked for.
+pyarrow, datasets or reasoning_gym only for the sources that use them: they are imported on demand.
 """
 
 import csv
@@ -26,7 +26,7 @@ class Row:
     """Names the row within its split: its number, or its `id_field`."""
     fields: dict[str, Any]
     place: str
-    """Where it stands, for messages: `data/train.jsonl: row 17`."""
+    """File and row, for messages: `data/train.jsonl: row 17`."""
     meta: dict[str, Any] = field(default_factory=dict)
 
 
@@ -63,7 +63,7 @@ def generated_exemplars(task: Task) -> list[Drawn]:
     """The exemplars that the task's generator makes, from a pool that no split uses.
 
     Raises:
-        UserError: Another kind of source is asked for generated exemplars, or the generator has too few.
+        UserError: The source cannot make exemplars, or the generator has too few.
     """
     count = task.exemplars.count
     if not count:
@@ -121,7 +121,7 @@ def _sizes(task: Task) -> dict[Split, int]:
 def _generated(task: Task, source: GeneratorSource) -> Rows:
     rows: Rows = {}
     for split, count in _sizes(task).items():
-        drawn = _draw(task, source, split, count, str(source.seed), f"sizes.{split}")
+        generated = _draw(task, source, split, count, str(source.seed), f"sizes.{split}")
         rows[split] = [
             Row(
                 name=f"{index:05d}",
@@ -129,14 +129,14 @@ def _generated(task: Task, source: GeneratorSource) -> Rows:
                 place=f"{source.generator}: question {index} of {split}",
                 meta=item.meta,
             )
-            for index, item in enumerate(drawn)
+            for index, item in enumerate(generated)
         ]
     return rows
 
 
 _GYM_STREAMS: dict[Split, int] = {"test": 0, "dev": 1, "train": 2}
 _GYM_STRIDE = 10_000_000
-"""reasoning-gym seeds question i with seed + i: streams this far apart do not run into each other."""
+"""reasoning-gym seeds question i with seed + i: streams this far apart do not overlap."""
 
 
 def _reasoning_gym(task: Task, source: ReasoningGymSource) -> Rows:
@@ -151,7 +151,7 @@ def _reasoning_gym(task: Task, source: ReasoningGymSource) -> Rows:
             remedy="Install it with `pip install reasoning-gym`, or use another source",
         ) from error
     rows: Rows = {}
-    seen: set[str] = set()  # small generators repeat themselves: a question stands in one split, once
+    seen: set[str] = set()  # small generators repeat themselves: a question is in one split, once
     sizes = _sizes(task)
     for split, stream in _GYM_STREAMS.items():
         count = sizes[split]

@@ -1,8 +1,8 @@
 """Batches: which rows form which update, and how rows become padded tensors.
 
-The order is a pure function of seed and epoch, so that a resumed run sees exactly the batches that an undisturbed one
-would. Rows of similar length share a batch: with whole-set padding, as in the papers' code, only 14-58 % of the
-positions are real tokens.
+The order is a pure function of seed and epoch, so that a resumed run sees the same batches as an undisturbed run. Rows
+of similar length share a batch: with whole-set padding, as in the papers' code, only 14-58 % of the positions are real
+tokens.
 """
 
 import random
@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.utils.data import Sampler
 
 from distillery.models.tokenization import Example
-from distillery.training.objectives import IGNORE
+from distillery.training.losses import IGNORE
 
 WINDOW = 16
 """Most batches that are sorted by length together. Small sets have at least four windows, else every epoch would
@@ -48,7 +48,7 @@ class EpochOrder(Sampler[int]):
         batches, rest = [], []
         for start in range(0, len(indices), size):
             window = sorted(indices[start : start + size], key=lambda index: self.lengths[index])
-            spare = len(window) % self.batch_size  # only the last window has one; its shortest rows wait for the end
+            spare = len(window) % self.batch_size  # only the last window has one; its shortest rows come at the end
             batches += [window[at : at + self.batch_size] for at in range(spare, len(window), self.batch_size)]
             rest = window[:spare]
         chance.shuffle(batches)
@@ -67,7 +67,7 @@ class EpochOrder(Sampler[int]):
 class CausalCollator:
     """Prompt and target in one sequence, padded on the right.
 
-    Returns `input_ids`, `attention_mask` and `labels`, each (batch, tokens). Labels stand at their own token, not
+    Returns `input_ids`, `attention_mask` and `labels`, each (batch, tokens). Each label is at its own token, not
     shifted; IGNORE on prompt and padding. Padding may be the stop token (SmolLM2): labels are set by place, never by
     comparing ids, so the real stop token keeps its loss.
 

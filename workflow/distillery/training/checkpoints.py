@@ -2,7 +2,7 @@
 
     <checkpoints>/checkpoint-40/     weights, optimizer, schedule, random states, trainer_state.json
                      whole.json      size and SHA-256 of each of these files, and the seconds spent so far
-    <checkpoints>/.writing/          what a killed process left half done; thrown away
+    <checkpoints>/.writing/          what a killed process left unfinished; deleted
 
 A checkpoint is written under another name, sealed with `whole.json` and renamed; on resume its digests are checked, and
 a torn one (a full disk, a lost page after a power failure) is skipped for the one before. Two are kept.
@@ -37,7 +37,7 @@ def writing_folder(checkpoints: Path) -> Path:
 
 
 def seal(checkpoints: Path, step: int, seconds: float) -> None:
-    """Publish the checkpoint of `step` that stands in the writing folder, then drop all but the newest two."""
+    """Publish the checkpoint of `step` in the writing folder, then delete all but the newest two."""
     written = writing_folder(checkpoints) / f"checkpoint-{step}"
     files = [path for path in sorted(written.rglob("*")) if path.is_file()]
     for path in files:
@@ -53,7 +53,7 @@ def seal(checkpoints: Path, step: int, seconds: float) -> None:
 
 
 def last_whole(checkpoints: Path) -> Checkpoint | None:
-    """The newest checkpoint whose files are what was written; torn ones are named in the log and removed."""
+    """The newest checkpoint whose files match their digests; torn checkpoints are named in the log and removed."""
     shutil.rmtree(writing_folder(checkpoints), ignore_errors=True)
     for folder in sorted(_folders(checkpoints), key=_step, reverse=True):
         fault, seconds = _examine(folder)

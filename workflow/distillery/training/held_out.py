@@ -1,7 +1,6 @@
 """The held-out loss: how well a model predicts rows of questions that it was not trained on, while it is trained.
 
-Which questions are held out depends on their names alone: recipes that are compared hold out the same ones, whatever
-they make of them.
+Which questions are held out depends on their names alone: recipes that are compared hold out the same questions.
 """
 
 import time
@@ -16,7 +15,7 @@ from distillery.hashing import draw_key
 from distillery.models.tokenization import Example
 from distillery.records import TrainingRow
 from distillery.training.batches import CausalCollator, Seq2SeqCollator, tokens
-from distillery.training.objectives import IGNORE, cross_entropy_loss
+from distillery.training.losses import IGNORE, cross_entropy_loss
 from distillery.training.trainers import ObjectiveMixin
 
 HELD_OUT_LOSS = "held_out_loss"
@@ -48,8 +47,8 @@ def hold_out(rows: Sequence[TrainingRow], share: float) -> tuple[list[TrainingRo
 class HeldOutLoss(TrainerCallback):
     """Computes the mean cross-entropy of held-out rows, in nats per target token, before and during training.
 
-    The course stands in the trainer's log history, so that checkpoints carry it. It changes nothing that is trained:
-    no random number is drawn, and its time is not counted as training time.
+    The losses are kept in the trainer's log history, so that checkpoints carry them. Training is not changed: no random
+    number is used, and the time of the evaluation is not counted as training time.
 
     Args:
         examples: Held-out rows.
@@ -71,7 +70,7 @@ class HeldOutLoss(TrainerCallback):
         self.collate = collate
         self.at = {round(number * updates / times) for number in range(1, times + 1)}
         self.trainer: ObjectiveMixin | None = None
-        """Set once it is built: a trainer is made with its callbacks."""
+        """Set after the trainer is built, as a trainer is built with its callbacks."""
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **_kwargs: Any) -> None:
         if state.global_step == 0:
@@ -88,14 +87,14 @@ class HeldOutLoss(TrainerCallback):
         self.trainer.started += time.monotonic() - started
 
     def loss(self, trainer: ObjectiveMixin) -> float:
-        """Nats per target token with the weights as they are now; every process computes it over all rows."""
+        """Nats per target token with the current weights; every process computes it over all rows."""
         model = trainer.accelerator.unwrap_model(trainer.model)
         training, device = model.training, trainer.args.device
         total, count = 0.0, 0
         model.eval()
         with torch.no_grad(), trainer.compute_loss_context_manager():
             for batch in self.batches:
-                inputs = self.collate([{"prompt_ids": one.prompt_ids, "target_ids": one.target_ids} for one in batch])
+                inputs = self.collate([{"prompt_ids": row.prompt_ids, "target_ids": row.target_ids} for row in batch])
                 labels = trainer.aligned_labels(inputs.pop("labels").to(device))
                 moved = {name: tensor.to(device) for name, tensor in inputs.items()}
                 logits = trainer.logits(model, moved, labels, everywhere=False)

@@ -40,7 +40,7 @@ class TrainSummary(BaseModel):
     held_out_loss: list[tuple[int, float]]
     """Update, and mean loss on the rows held out, in nats per target token; empty where none are."""
     resumed_from: int | None
-    """Step of the checkpoint that training went on from; None for one that was not interrupted."""
+    """Step of the checkpoint that training continued from; None for a training that was not interrupted."""
 
 
 def summarise(

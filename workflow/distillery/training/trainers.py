@@ -1,7 +1,7 @@
 """Trainers: TRL's SFTTrainer and transformers' Seq2SeqTrainer with our objectives, order, decay and checkpoints.
 
 Both share one mixin; they differ only in how logits are aligned with labels. The loss sees logits at target positions
-only: a hook gathers the hidden states of those positions in front of the output head, whatever the architecture, so
+only: a hook gathers the hidden states of those positions in front of the output head of any architecture, so
 scaling and soft caps that a model applies after its head keep working.
 """
 
@@ -18,15 +18,16 @@ from tqdm import tqdm
 from transformers import PreTrainedModel, Seq2SeqTrainer, TrainerCallback
 from trl import SFTTrainer
 
-from distillery.config.recipe import MentorKD, Objective, TwoTask
+from distillery.config.extensions import Objective
 from distillery.training.batches import EpochOrder
 from distillery.training.checkpoints import seal, writing_folder
-from distillery.training.objectives import IGNORE, cross_entropy_loss, mentor_kd_loss, two_task_loss
+from distillery.training.losses import IGNORE
+from distillery.training.objectives.batch import Batch
 
 if TYPE_CHECKING:
     from transformers import Trainer as _Trainer
 else:
-    _Trainer = object  # at run time it stands before either trainer's own bases
+    _Trainer = object  # at run time it comes before either trainer's own bases
 
 
 @contextmanager
@@ -52,10 +53,10 @@ def head_on(model: nn.Module, wanted: Tensor) -> Iterator[None]:
 
 
 class ObjectiveMixin(_Trainer):
-    """What both trainers do our way. Stands before a transformers Trainer in the bases.
+    """What both trainers do our way. It comes before a transformers Trainer in the bases.
 
     Args:
-        objective: Section of the recipe that says which loss.
+        objective: The loss, with its settings and needs.
         mentor: Frozen model of the same vocabulary, or None.
         order: Rows of each epoch.
         checkpoints: Folder of partial progress.
@@ -74,8 +75,7 @@ class ObjectiveMixin(_Trainer):
     ) -> None:
         self.objective, self.mentor, self.order, self.checkpoints = objective, mentor, order, checkpoints
         self.seconds_before, self.started = seconds_before, time.monotonic()
-        self.positions_in_batch: Tensor | None = None
-        self.items_of_tasks: Tensor | None = None
+        self.counts: Tensor | None = None
         super().__init__(*args, **kwargs)
         # Our loss divides by the tokens of the whole batch: the Trainer must count them, and not divide once more.
         self.model_accepts_loss_kwargs = self.loss_is_scaled_for_ga = True
@@ -100,55 +100,34 @@ class ObjectiveMixin(_Trainer):
             raise NotImplementedError("outputs are not kept: evaluation is the work of `predict`")
         inputs = dict(inputs)
         labels = self.aligned_labels(inputs.pop("labels"))
-        feedback = inputs.pop("feedback", None)
-        objective = self.objective
-        everywhere = isinstance(objective, MentorKD) and objective.mask == "repo-compat" and objective.weight > 0
+        feedback = _at_positions(inputs.pop("feedback", None), labels)
+        everywhere = "all-positions" in self.objective.needs
         student = self.logits(model, inputs, labels, everywhere=everywhere)
         mentor = None
-        if self.mentor is not None and isinstance(objective, MentorKD) and objective.weight > 0:
+        if self.mentor is not None:
             with torch.no_grad():
                 mentor = self.logits(self.mentor, inputs, labels, everywhere=everywhere)
-        if feedback is not None:
-            feedback = feedback[:, None].expand_as(labels)[labels != IGNORE]
         if not everywhere:
-            labels = labels[labels != IGNORE]
-        if isinstance(objective, MentorKD):
-            loss = mentor_kd_loss(
-                student,
-                mentor,
-                labels,
-                weight=objective.weight,
-                temperature=objective.temperature,
-                divergence=objective.divergence,
-                skew=objective.skew,
-                mask=objective.mask,
-                items=num_items_in_batch,
-                positions=self.positions_in_batch,
-            )
-        elif isinstance(objective, TwoTask):
-            loss = two_task_loss(student, labels, feedback, alpha=objective.alpha, items=self.items_of_tasks)
-        else:
-            loss = cross_entropy_loss(student, labels, num_items_in_batch)
+            supervised = labels != IGNORE
+            feedback = None if feedback is None else feedback[supervised]
+            labels = labels[supervised]
+        loss = self.objective.compute(
+            Batch(student, labels, num_items_in_batch, mentor=mentor, feedback=feedback, counts=self.counts)
+        )
         if num_items_in_batch is not None:  # tokens of all processes were counted; DDP averages their gradients
             loss = loss * self.accelerator.num_processes
         return loss
 
     def get_batch_samples(self, epoch_iterator: Iterator, num_batches: int, device: torch.device) -> tuple[list, Any]:
-        """Also count what the losses divide by: all positions of the batch, and the tokens of each of two tasks."""
+        """Also sum the counts that the objective divides by, over the micro-batches of all devices."""
         samples, items = super().get_batch_samples(epoch_iterator, num_batches, device)
-        labels = [self.aligned_labels(sample["labels"]) for sample in samples]
-        count = torch.tensor(sum(part.numel() for part in labels), device=device)
-        self.positions_in_batch = self.accelerator.reduce(count, reduction="sum")
-        if isinstance(self.objective, TwoTask):
-            per_row = [(part != IGNORE).sum(dim=1) for part in labels]
-            tasks = [
-                sum(
-                    int(tokens[sample["feedback"] == task].sum())
-                    for tokens, sample in zip(per_row, samples, strict=True)
-                )
-                for task in (True, False)
-            ]
-            self.items_of_tasks = self.accelerator.reduce(torch.tensor(tasks, device=device), reduction="sum")
+        count_of = getattr(self.objective, "counts", None)
+        if count_of is not None:
+            counts = []
+            for sample in samples:
+                labels = self.aligned_labels(sample["labels"])
+                counts.append(count_of(labels, _at_positions(sample.get("feedback"), labels)))
+            self.counts = self.accelerator.reduce(torch.stack(counts).sum(dim=0).to(device), reduction="sum")
         return samples, items
 
     def _get_train_sampler(self, *_ignored: Any) -> EpochOrder:
@@ -183,7 +162,7 @@ class ObjectiveMixin(_Trainer):
         self.accelerator.wait_for_everyone()
 
     def create_model_card(self, *_args: Any, **_kwargs: Any) -> None:
-        """None: the manifest says what a model is, and a card in every checkpoint helps nobody."""
+        """Write none: the manifest says what a model is."""
 
 
 class CausalTrainer(ObjectiveMixin, SFTTrainer):
@@ -207,6 +186,11 @@ class EncoderDecoderTrainer(ObjectiveMixin, Seq2SeqTrainer):
         return _logits(model, {**inputs, "decoder_input_ids": shifted}, labels, everywhere)
 
 
+def _at_positions(of_rows: Tensor | None, labels: Tensor) -> Tensor | None:
+    """A mark of each row, (rows,), at every position of its row, (rows, tokens)."""
+    return None if of_rows is None else of_rows[:, None].expand_as(labels)
+
+
 def _logits(model: nn.Module, inputs: dict[str, Tensor], labels: Tensor, everywhere: bool) -> Tensor:
     if everywhere:
         return model(**inputs, use_cache=False).logits
@@ -226,14 +210,14 @@ class FollowEpoch(TrainerCallback):
 
 
 class SaveNowAndThen(TrainerCallback):
-    """RequestCount for a checkpoint every so many seconds, and every so many steps if asked."""
+    """Requests a checkpoint every `seconds` seconds, and every `steps` steps if that is given."""
 
     def __init__(self, seconds: float, steps: int | None) -> None:
         self.seconds, self.steps, self.last = seconds, steps, time.monotonic()
 
     def on_step_end(self, args: Any, state: Any, control: Any, **_kwargs: Any) -> None:
         due = time.monotonic() - self.last >= self.seconds
-        if torch.distributed.is_initialized():  # clocks differ, and saving is a collective act: the first one decides
+        if torch.distributed.is_initialized():  # clocks differ, and all must save together: the first process decides
             flag = torch.tensor(int(due), device=args.device)
             torch.distributed.broadcast(flag, src=0)
             due = bool(flag)

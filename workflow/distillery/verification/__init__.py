@@ -1,7 +1,7 @@
 """Verification: is a completion right?
 
-graders     the final answer of a text against the gold answer
+graders/    the final answer of a text against the gold answer, by kind of answer
 judge       verdicts on texts and on programs
 verify      the stage: a verdict of every grader on every completion
-gold_check  gold answers pass their own graders, before a model is asked
+gold_check  gold answers pass their own graders, before the first request to a model
 """

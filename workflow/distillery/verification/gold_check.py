@@ -1,19 +1,17 @@
-"""Gold answers against their own graders: a task whose gold cannot be right is refused before anything is sampled.
+"""Gold answers against their own graders: a task whose gold cannot be right is refused before the first request.
 
 This lies apart from the questions themselves, so that a change in the grading code makes this check and verification
 stale, but neither questions nor completions.
 """
 
-import re
 from collections.abc import Iterable, Mapping, Sequence
-from statistics import fmean
 
 from distillery.config.task import Task
 from distillery.errors import UserError
 from distillery.records import Outcome, Question
 from distillery.tasks.questions import raise_all
 from distillery.tasks.sources import task_file
-from distillery.verification.graders import gold_answer, grade, graders_of
+from distillery.verification.graders import GRADERS, gold_answer, grade, graders_of
 
 
 def check_gold(task: Task, questions: Sequence[Question], exemplars: Sequence[Mapping[str, str]]) -> None:
@@ -24,7 +22,7 @@ def check_gold(task: Task, questions: Sequence[Question], exemplars: Sequence[Ma
     """
     faults: list[UserError] = []
     cases = [(question.qid, "gold", question.rationale or "", question.gold) for question in questions]
-    cases += [(f"exemplar {n}", "exemplars", one["rationale"], one["gold"]) for n, one in enumerate(exemplars)]
+    cases += [(f"exemplar {n}", "exemplars", shown["rationale"], shown["gold"]) for n, shown in enumerate(exemplars)]
     graders = graders_of(task)
     for who, key, rationale, gold in cases:
         for name, grader in graders.items():
@@ -47,18 +45,6 @@ def check_gold(task: Task, questions: Sequence[Question], exemplars: Sequence[Ma
     raise_all(faults)
 
 
-_OPTION = re.compile(r"\(([A-Z])\)|^([A-Z])\. ", re.MULTILINE)
-
-
 def random_guess(task: Task, questions: Iterable[Question]) -> float | None:
-    """Expected accuracy of guessing: 1 / mean number of options, as Fine-tune-CoT counts it (section 1.7).
-
-    Options are read from the question text, `(A) ...` or a line `A. ...`; where there are none, the range of letters of
-    the grader counts.
-    """
-    if task.answer != "choice":
-        return {"yes-no": 0.5, "number": 0.0, "letters": 0.0}.get(task.answer)
-    low, _, high = graders_of(task)["robust"].letters.partition("-")
-    every = ord(high) - ord(low) + 1
-    counts = [len({a or b for a, b in _OPTION.findall(question.question)}) or every for question in questions]
-    return 1 / fmean(counts) if counts else 1 / every
+    """Expected accuracy of guessing; None for a kind of answer of which nobody can tell."""
+    return GRADERS[task.answer].guess([question.question for question in questions], graders_of(task)["robust"])

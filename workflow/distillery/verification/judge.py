@@ -1,8 +1,8 @@
 """Judging: verdicts of every grader on completions, whether they are texts with an answer or programs to be run.
 
 Texts are read by the task's graders (`distillery.verification.graders`). Programs are extracted, run in the sandbox,
-and what they return is compared here, outside of it; the two graders of a program have the names of a text's, so that
-both stand in one table: `paper` rounds to a whole number as the released code does, `robust` compares value and type.
+and what they return is compared here, outside of it. The two graders of a program have the names of a text's, so that
+both fit in one table: `paper` rounds to a whole number as the released code does, `robust` compares value and type.
 
 Source: Fine-tune-CoT, released evaluator; PaD specification, sections 1.3 and 1.4.
 """
@@ -53,17 +53,24 @@ def judge(
         gold: qid -> gold answer.
 
     Raises:
-        UserError: No sandbox works here, or the sandbox itself failed: that is nobody's mistake but ours.
+        UserError: No sandbox works here, or the sandbox itself failed: that is our fault, not the program's.
     """
     if reading.form == "program":
         return _programs(completions, gold, reading.answer)
     return Judged(
         [
             {
-                name: grade(one.text, one.answer_text, one.finish_reason, gold[one.qid], grader, reading.delimiter)
+                name: grade(
+                    completion.text,
+                    completion.answer_text,
+                    completion.finish_reason,
+                    gold[completion.qid],
+                    grader,
+                    reading.delimiter,
+                )
                 for name, grader in graders.items()
             }
-            for one in completions
+            for completion in completions
         ]
     )
 
@@ -73,15 +80,15 @@ def _programs(completions: Sequence[Completion], gold: Mapping[str, str], answer
     from distillery.programs.matching import judge as match
     from distillery.programs.run import run_programs
 
-    found = [extract(one.text) for one in completions]
-    runs, work = run_programs([one.program for one in found if one.program is not None])
-    waiting = iter(runs)
+    found = [extract(completion.text) for completion in completions]
+    runs, work = run_programs([extracted.program for extracted in found if extracted.program is not None])
+    remaining = iter(runs)
     verdicts = []
     for completion, extracted in zip(completions, found, strict=True):
         if completion.finish_reason == "failed":
             verdicts.append({name: Graded(Outcome.FAILED, None, "sampling failed") for name in PROGRAM_GRADERS})
             if extracted.program is not None:
-                next(waiting)
+                next(remaining)
             continue
         if extracted.program is None:
             outcome = Outcome.REFUSED if extracted.problem == "refused" else Outcome.UNPARSABLE
@@ -89,7 +96,7 @@ def _programs(completions: Sequence[Completion], gold: Mapping[str, str], answer
                 outcome = Outcome.TRUNCATED
             verdicts.append({name: Graded(outcome, None, str(extracted.problem)) for name in PROGRAM_GRADERS})
             continue
-        run = next(waiting)
+        run = next(remaining)
         right = match(run, gold[completion.qid], answer)
         cut = completion.finish_reason == "length"
         verdicts.append({name: _graded(run, right[rule], cut) for name, rule in PROGRAM_GRADERS.items()})
@@ -100,12 +107,12 @@ def _graded(run: Any, right: bool, cut: bool) -> Graded:
     """The judgement on a program that was run."""
     from distillery.programs.execution import RunOutcome
 
-    told = run.traceback_line or run.label
+    reason = run.traceback_line or run.label
     if run.outcome == RunOutcome.SYNTAX:
-        return Graded(Outcome.TRUNCATED if cut else Outcome.UNPARSABLE, None, told)
+        return Graded(Outcome.TRUNCATED if cut else Outcome.UNPARSABLE, None, reason)
     if run.outcome == RunOutcome.REJECTED:
         return Graded(Outcome.REJECTED, None, run.label)
     if run.outcome in (RunOutcome.OK, RunOutcome.WRONG_TYPE):
-        reason = f"returned {run.kind}" if run.outcome == RunOutcome.OK else run.label
-        return Graded(Outcome.RIGHT if right else Outcome.WRONG, run.value, reason)
-    return Graded(Outcome.RAISED, None, told)
+        returned = f"returned {run.kind}" if run.outcome == RunOutcome.OK else run.label
+        return Graded(Outcome.RIGHT if right else Outcome.WRONG, run.value, returned)
+    return Graded(Outcome.RAISED, None, reason)

@@ -25,26 +25,26 @@ def verify(
     """
     gold = {question.qid: question.gold for question in questions}
     written = list(completions)
-    for one in written:
-        if one.qid not in gold:
+    for completion in written:
+        if completion.qid not in gold:
             raise UserError(
                 "a completion belongs to no question of the task",
                 key="qid",
-                value=one.qid,
+                value=completion.qid,
                 remedy="Run the workflow again, so that completions and questions are of one version",
             )
     judged = judge(written, gold, graders, reading)
     verdicts = [
         Verdict(
-            completion_id=one.completion_id,
-            qid=one.qid,
-            sample_index=one.sample_index,
+            completion_id=completion.completion_id,
+            qid=completion.qid,
+            sample_index=completion.sample_index,
             grader=name,
             outcome=graded.outcome,
             answer=graded.answer,
             reason=graded.reason,
         )
-        for one, by_grader in zip(written, judged.verdicts, strict=True)
+        for completion, by_grader in zip(written, judged.verdicts, strict=True)
         for name, graded in by_grader.items()
     ]
     names = reading.graders(graders)
@@ -52,7 +52,7 @@ def verify(
 
 
 def yield_of(verdicts: Sequence[Verdict]) -> dict[str, Any]:
-    """What one grader's verdicts let through: per rationale, per question, and over the degree.
+    """What one grader's verdicts accept: per rationale, per question, and over the degree.
 
     Per-rationale and per-question accuracy are two numbers that are often confused: the share of right completions, and
     the share of questions with at least one. `questions_covered` gives the latter for the first 1, 2, ... completions.
@@ -65,13 +65,13 @@ def yield_of(verdicts: Sequence[Verdict]) -> dict[str, Any]:
     covered = [
         sum(any(index < degree for index in right) for right in rights.values()) for degree in range(1, samples + 1)
     ]
-    asked = len(verdicts)
+    total = len(verdicts)
     return {
-        "asked": asked,
+        "asked": total,
         "outcomes": {outcome.value: outcomes[outcome] for outcome in Outcome},
         "questions": len(rights),
         "questions_covered": covered,
         "right_per_question": dict(sorted(Counter(str(len(right)) for right in rights.values()).items())),
-        "share_of_rationales": round(outcomes[Outcome.RIGHT] / asked, 4) if asked else None,
+        "share_of_rationales": round(outcomes[Outcome.RIGHT] / total, 4) if total else None,
         "share_of_questions": round(covered[-1] / len(rights), 4) if covered and rights else None,
     }

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Protocol
 
 from distillery.errors import UserError
+from distillery.sampling.budget import Budget
 from distillery.sampling.requests import Request, Series
 
 logger = logging.getLogger(__name__)
@@ -38,6 +39,10 @@ class Backend(Protocol):
     """A loaded model. `generate` yields each completion when it is done, in any order, one for each request."""
 
     def generate(self, requests: Sequence[PendingRequest], series: Series) -> Iterator[Generated]: ...
+
+    def answers_in_flight(self) -> Iterator[Generated]:
+        """Answers that are paid for and under way when the caller stops `generate` early; local engines have none."""
+        return iter(())
 
 
 def backend_name(architecture: str) -> str:
@@ -69,12 +74,12 @@ def backend_name(architecture: str) -> str:
     return "vllm"
 
 
-def open_backend(folder: Path, architecture: str) -> Backend:
-    """Load the model in `folder`."""
+def open_backend(folder: Path, architecture: str, budget: Budget | None = None, identity: str = "") -> Backend:
+    """Load the model in `folder`, or reach its endpoint within the budget of the run."""
     if architecture == "api":
         from distillery.sampling.backends.api import ApiBackend
 
-        return ApiBackend(folder)
+        return ApiBackend(folder, budget or Budget({}, Path()), identity)
     name = backend_name(architecture)
     logger.info("loading %s with %s", folder, name)
     if name == "vllm":

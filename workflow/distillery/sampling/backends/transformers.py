@@ -23,12 +23,12 @@ from transformers import (
 )
 
 from distillery.models.tokenization import target_start
-from distillery.sampling.backends.base import Generated, PendingRequest
+from distillery.sampling.backends.base import Backend, Generated, PendingRequest
 from distillery.sampling.logprobs import encode_choice, encode_scored, single_tokens, tail_of
 from distillery.sampling.requests import Series
 
 
-class TransformersBackend:
+class TransformersBackend(Backend):
     """A model loaded with transformers, on the GPU where there is one."""
 
     def __init__(self, folder: Path, architecture: str) -> None:

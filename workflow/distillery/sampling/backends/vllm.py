@@ -11,7 +11,7 @@ from typing import Any
 
 from distillery.errors import UserError
 from distillery.models.tokenization import encode_prompt
-from distillery.sampling.backends.base import Generated, PendingRequest
+from distillery.sampling.backends.base import Backend, Generated, PendingRequest
 from distillery.sampling.logprobs import encode_choice, encode_scored, single_tokens, tail_of
 from distillery.sampling.requests import Series
 
@@ -22,7 +22,7 @@ os.environ.setdefault("VLLM_NO_USAGE_STATS", "1")
 CPU_CACHE_GIB = 1
 
 
-class VllmBackend:
+class VllmBackend(Backend):
     """An engine for one model folder; it grows its context when a later call needs more."""
 
     def __init__(self, folder: Path) -> None:

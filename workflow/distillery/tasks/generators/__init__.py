@@ -1,6 +1,6 @@
 """Seeded question generators: an endless list of questions for each pool, of which a task takes the first n.
 
-The n-th question depends on seed, pool, options and the questions before it, never on how many are asked for: a larger
+The n-th question depends on seed, pool, options and the questions before it, never on how many are requested: a larger
 training set begins with the smaller one. Pools share no question by construction, since a question's *identity* (what
 makes it this question: its numbers, its swaps; not its wording) is hashed to one pool:
 
@@ -28,7 +28,7 @@ GENERATORS: dict[str, ModuleType] = {
 """Each has OPTIONS (names), check(options), and generate(draw, options) -> Drawn, or None if the draw does not fit."""
 
 _RETRIES = 3000
-"""The rarest template (a division in the exemplar pool) needs about 100 draws; a pool used up would draw for ever."""
+"""The rarest template (a division in the exemplar pool) needs about 100 draws; an exhausted pool never ends."""
 
 
 class UsedUp(ValueError):
@@ -74,6 +74,6 @@ def draw_questions(generator: str, seed: str, pool: Pool, count: int, options: M
 
 
 def pool_of(identity: str) -> Pool:
-    """The one pool in which a question may stand."""
+    """The only pool that a question may be in."""
     place = int.from_bytes(hashlib.sha256(identity.encode()).digest()[:8]) % 100
     return "train" if place < 40 else "dev" if place < 55 else "exemplar" if place < 65 else "test"

@@ -91,7 +91,5 @@ def _stories(options: Mapping[str, Any]) -> list[Story]:
         raise OptionError("not a list of step counts", key="steps", value=steps, remedy="Use some of [1, 2, 3]")
     chosen = [by_name[name] for name in names if len(by_name[name].steps) in steps]
     if not chosen:
-        raise OptionError(
-            "none of the templates has so many steps", key="steps", value=steps, remedy="Allow more steps"
-        )
+        raise OptionError("no template has this many steps", key="steps", value=steps, remedy="Allow more steps")
     return chosen

@@ -27,7 +27,7 @@ class Drawn:
     gold: str
     rationale: str
     identity: str
-    """What makes it this question, whatever its wording: decides its pool."""
+    """What makes it this question in any wording: decides its pool."""
     meta: dict[str, Any] = field(default_factory=dict)
     program: str | None = None
     """The worked solution as a Python program: `solution()` without arguments returns the gold answer."""

@@ -9,7 +9,7 @@ from distillery.files import read_json
 from distillery.hashing import canonical_json
 from distillery.records import Completion, FinishReason, Question, Split
 
-FETCH = "Fetch the released files anew, all of one release"
+FETCH = "Fetch the released files again, all from one release"
 
 
 def read_array(path: Path) -> list[dict[str, Any]]:
@@ -41,7 +41,7 @@ def replayed_completion(
     answer_text: str | None,
     finish_reason: FinishReason,
 ) -> Completion:
-    """A completion that was not sampled here. Token counts are not told: they are 0."""
+    """A completion that was not sampled here. Its token counts are unknown, and 0."""
     return Completion(
         completion_id=replayed_id(sampler, qid, sample_index, prompt, text, answer_text),
         qid=qid,

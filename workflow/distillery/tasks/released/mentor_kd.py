@@ -35,7 +35,7 @@ def mentor_kd_completions(path: Path, questions: Iterable[Question], sampler: st
     """Rationales of a released Mentor-KD file, in the order of the file; `sample_index` counts those of one question.
 
     Three layouts are read: `aug` (`chain` is the rationale, `completion` the text after the arrow, hence
-    `answer_text`), `main` (published after filtering, so the label stands for the answer) and `prompt` (whole outputs,
+    `answer_text`), `main` (published after filtering, so the label is the answer) and `prompt` (whole outputs,
     up to 6 a question). How an output ended is not in the files: `finish_reason` is `stop`.
 
     Raises:
@@ -44,7 +44,7 @@ def mentor_kd_completions(path: Path, questions: Iterable[Question], sampler: st
     Source: Mentor-KD, released `data/main`, `data/aug` and `data/prompt`; specification section 6.
     """
     by_text = {question.question.strip(): question for question in questions}
-    drawn: Counter[str] = Counter()
+    seen: Counter[str] = Counter()
     completions = []
     for row, item in enumerate(read_array(path)):
         text = item.get("input", item.get("instruction"))
@@ -62,12 +62,12 @@ def mentor_kd_completions(path: Path, questions: Iterable[Question], sampler: st
                 replayed_completion(
                     sampler,
                     question.qid,
-                    drawn[question.qid],
+                    seen[question.qid],
                     prompt=str(text),
                     text=output,
                     answer_text=answer,
                     finish_reason="stop",
                 )
             )
-            drawn[question.qid] += 1
+            seen[question.qid] += 1
     return completions

@@ -19,7 +19,7 @@ from distillery.files import read_json_lines
 from distillery.records import Completion, FinishReason, Question, Split
 from distillery.tasks.released.common import replayed_completion
 
-_FETCH = "Fetch the released file anew, as JSON lines"
+_FETCH = "Fetch the released file again, as JSON lines"
 
 
 def pad_questions(path: Path, task: str, split: Split, first: int) -> list[Question]:
@@ -57,7 +57,7 @@ def pad_questions(path: Path, task: str, split: Split, first: int) -> list[Quest
 
 
 def pad_completions(path: Path, questions: Iterable[Question], sampler: str) -> list[Completion]:
-    """What a model wrote for `questions`, unfiltered, in the order of the file; one completion a question and row.
+    """What a model wrote for `questions`, unfiltered, in the order of the file; one completion for each row.
 
     Raises:
         UserError: A row belongs to none of the questions, or has another layout than the three released ones.
@@ -65,23 +65,27 @@ def pad_completions(path: Path, questions: Iterable[Question], sampler: str) -> 
     Source: PaD, released files; specification, section 6.1.
     """
     by_text = {_plain(question.question): question for question in questions}
-    drawn: dict[str, int] = {}
+    last: dict[str, int] = {}
     completions = []
     for number, row in enumerate(_rows(path)):
-        asked = row.get("question", row.get("input_question"))
-        question = by_text.get(_plain(str(asked)))
+        text_of_question = row.get("question", row.get("input_question"))
+        question = by_text.get(_plain(str(text_of_question)))
         if question is None:
             raise UserError(
-                "the row belongs to none of the questions", file=path, key=f"row {number}", value=asked, remedy=_FETCH
+                "the row belongs to none of the questions",
+                file=path,
+                key=f"row {number}",
+                value=text_of_question,
+                remedy=_FETCH,
             )
         text, finish_reason = _reply(row, path, number)
-        index = drawn[question.qid] = drawn.get(question.qid, -1) + 1
+        index = last[question.qid] = last.get(question.qid, -1) + 1
         completions.append(
             replayed_completion(
                 sampler,
                 question.qid,
                 index,
-                prompt=str(asked),
+                prompt=str(text_of_question),
                 text=text,
                 answer_text=None,
                 finish_reason=finish_reason,
@@ -129,5 +133,5 @@ def _reply(row: dict[str, Any], path: Path, number: int) -> tuple[str, FinishRea
 
 
 def _plain(text: str) -> str:
-    """A question's text with its white space made one: the files break and double it differently."""
+    """A question's text with single spaces: the files differ in line breaks and double spaces."""
     return " ".join(text.split())

@@ -1,25 +1,10 @@
-"""Scorers of a program's line in step-by-step verification: one interface, from 0 (bad) to 1 (good).
-
-    none         every line is as good as any other: plain beam search
-    similarity   likeness to the question's most similar sentence, by a small embedding table
-    execution    does the program run so far?
-
-Source: PaD specification, section 4. The paper scores faithfulness with `facebook/roscoe-512-roberta-base`; ours is the
-static table inside the registry package `wordllama`: equally weak evidence of correctness, without a model hub.
-"""
+"""The scorer `execution`: does the program run so far?"""
 
 import ast
-import functools
-import re
 import textwrap
 from collections.abc import Sequence
-from typing import Protocol
 
-import numpy as np
-
-from distillery.models.static_embeddings import embed
 from distillery.programs.execution import Execution, RunOutcome
-from distillery.programs.run import run_programs
 from distillery.programs.syntax import Unparsable, completeness, parse
 
 FAILED = 0.01
@@ -33,52 +18,6 @@ CLOSED = (
 """Statements that no further line changes, and function definitions, which do nothing until they are called."""
 
 
-class Scorer(Protocol):
-    """Scores the last line of each prefix of a program, given its question; `finished`: no line follows it."""
-
-    def scores(
-        self, questions: Sequence[str], prefixes: Sequence[str], lines: Sequence[str], finished: Sequence[bool]
-    ) -> list[float]: ...
-
-
-def scorer_named(name: str) -> Scorer:
-    """The scorer of a recipe's `predict.steps.scorer`."""
-    scorers: dict[str, type[Scorer]] = {"none": NoScorer, "similarity": Similarity, "execution": Runs}
-    return scorers[name]()
-
-
-class NoScorer:
-    """Leaves the order to the model."""
-
-    def scores(
-        self, questions: Sequence[str], prefixes: Sequence[str], lines: Sequence[str], finished: Sequence[bool]
-    ) -> list[float]:
-        return [1.0] * len(lines)
-
-
-class Similarity:
-    """(1 + cosine) / 2 to the most similar sentence of the question; the header `def solution():` is not scored."""
-
-    def __init__(self) -> None:
-        self._sentences = functools.lru_cache(maxsize=None)(self._embedded_sentences)
-
-    def scores(
-        self, questions: Sequence[str], prefixes: Sequence[str], lines: Sequence[str], finished: Sequence[bool]
-    ) -> list[float]:
-        if not lines:
-            return []
-        vectors = embed([line.strip() for line in lines])
-        return [
-            1.0
-            if line.strip().startswith("def ") or not line.strip()
-            else float((1 + (self._sentences(question) @ vector).max()) / 2)
-            for question, line, vector in zip(questions, lines, vectors, strict=True)
-        ]
-
-    def _embedded_sentences(self, question: str) -> np.ndarray:
-        return embed([sentence for sentence in re.split(r"(?<=[.?!])\s+", question) if sentence])
-
-
 class Runs:
     """1 if the program runs so far, else nearly 0.
 
@@ -88,12 +27,14 @@ class Runs:
     def scores(
         self, questions: Sequence[str], prefixes: Sequence[str], lines: Sequence[str], finished: Sequence[bool]
     ) -> list[float]:
+        from distillery.programs.run import run_programs
+
         programs = [
             so_far(prefix + line, finished=end) for prefix, line, end in zip(prefixes, lines, finished, strict=True)
         ]
         runs, _ = run_programs([program for program in programs if program is not None])
-        waiting = iter(runs)
-        return [1.0 if program is not None and _has_value(next(waiting)) else FAILED for program in programs]
+        remaining = iter(runs)
+        return [1.0 if program is not None and _has_value(next(remaining)) else FAILED for program in programs]
 
 
 def _has_value(run: Execution) -> bool:

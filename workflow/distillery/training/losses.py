@@ -1,13 +1,12 @@
-"""Objectives: the losses that teach a student, as pure functions of logits and labels.
+"""Losses: the pieces that objectives are built from, as pure functions of logits and labels.
 
     cross_entropy_loss   the student imitates the target text
-    soft_label_loss      the student imitates the mentor's distribution over the next token
-    mentor_kd_loss       (1 - lambda) * cross-entropy + lambda * soft labels
-    two_task_loss        alpha * cross-entropy on feedback + (1 - alpha) * cross-entropy on rationales
+    soft_label_loss      the student imitates a mentor's distribution over the next token
+    divergence_sum       the sum behind it, over given positions
 
 Logits and labels are ALIGNED: position i of the logits predicts position i of the labels. A causal model's output has
 to be shifted against its input by the caller; an encoder-decoder's is aligned already. A label of IGNORE (-100) marks
-prompt and padding, which carry no loss. All sums are taken in float32, whatever the logits are.
+prompt and padding, which carry no loss. All sums are taken in float32, also of logits in bf16.
 
 The vocabulary is wide (49,152 for SmolLM2), so positions without loss are dropped before the softmax: with prompts of
 60 and targets of 40 tokens that is more than half of the work. What these functions do not do: shift, or align the
@@ -43,9 +42,9 @@ def cross_entropy_loss(student_logits: Tensor, labels: Tensor, items: Tensor | i
     Raises:
         ValueError: The shapes do not fit, or no token carries loss.
 
-    Source: Fine-tune-CoT (arXiv 2212.10071), section 3; Mentor-KD (arXiv 2410.09037), eq. 2 with its sign mended.
+    Source: Fine-tune-CoT (arXiv 2212.10071), section 3; Mentor-KD (arXiv 2410.09037), eq. 2 with its sign corrected.
     """
-    _check(student_logits, labels)
+    check_shapes(student_logits, labels)
     logits, targets = _supervised(student_logits, labels)
     total = functional.cross_entropy(logits.float(), targets, reduction="sum")
     return total / (targets.numel() if items is None else items)
@@ -77,125 +76,17 @@ def soft_label_loss(
         ValueError: The shapes do not fit, the temperature is not positive, or no token carries loss.
 
     Source: Mentor-KD (arXiv 2410.09037), eq. 4; skew divergences: DistiLLM (arXiv 2402.03898), section 3.1. The public
-    Mentor-KD code averages over padding too: `soft_label_loss_as_published`.
+    Mentor-KD code averages over padding too: `distillery.training.objectives.mentor_kd`.
     """
-    _check(student_logits, labels, mentor_logits)
+    check_shapes(student_logits, labels, mentor_logits)
     student, targets = _supervised(student_logits, labels)
     mentor, _ = _supervised(mentor_logits, labels)
-    total = _summed(student, mentor, temperature, divergence, skew)
+    total = divergence_sum(student, mentor, temperature, divergence, skew)
     return total / (targets.numel() if items is None else items)
 
 
-def soft_label_loss_as_published(
-    student_logits: Tensor,
-    mentor_logits: Tensor,
-    labels: Tensor,
-    temperature: float = 1.0,
-    divergence: Divergence = "forward-kl",
-    skew: float = 0.1,
-    items: Tensor | int | None = None,
-) -> Tensor:
-    """The same over ALL positions, padding included, as the public code computes it: for reproduction only.
-
-    The code's mask is `labels != 0`, but padding is labelled -100, so nothing is masked. As the whole data set is
-    padded to its longest target there, 14-58 % of the positions are real tokens and the rest is noise. `items` counts
-    all positions here.
-
-    Source: public code of Mentor-KD (2hojae/mentor-kd), fault A of this project's notes.
-    """
-    _check(student_logits, labels, mentor_logits)
-    width = student_logits.shape[-1]
-    flat, mentor = student_logits.reshape(-1, width), mentor_logits.reshape(-1, width)
-    total = _summed(flat, mentor, temperature, divergence, skew)
-    return total / (labels.numel() if items is None else items)
-
-
-def mentor_kd_loss(
-    student_logits: Tensor,
-    mentor_logits: Tensor | None,
-    labels: Tensor,
-    *,
-    weight: float,
-    temperature: float,
-    divergence: Divergence = "forward-kl",
-    skew: float = 0.1,
-    mask: Literal["labels", "repo-compat"] = "labels",
-    items: Tensor | int | None = None,
-    positions: Tensor | int | None = None,
-) -> Tensor:
-    """(1 - lambda) * cross-entropy + lambda * soft labels.
-
-    Args:
-        student_logits: (..., vocabulary).
-        mentor_logits: Same shape; may be None where `weight` is 0, so that the mentor need not run.
-        labels: (...), int64.
-        weight: lambda. At 0 the loss is the cross-entropy, bit for bit.
-        temperature: As for `soft_label_loss`; the cross-entropy has none.
-        divergence: As for `soft_label_loss`.
-        skew: As for `soft_label_loss`.
-        mask: `labels`: soft labels on the target only. `repo-compat`: on all positions, as the public code.
-        items: Tokens with loss of the whole batch, for gradient accumulation.
-        positions: All positions of the whole batch; used by `repo-compat` in place of `items`.
-
-    Raises:
-        ValueError: As for the parts; or the mentor is missing though its weight is not 0.
-
-    Source: Mentor-KD (arXiv 2410.09037), section 3.3.
-    """
-    hard = cross_entropy_loss(student_logits, labels, items)
-    if weight == 0:
-        return hard
-    if mentor_logits is None:
-        raise ValueError(f"weight {weight} needs mentor logits")
-    if mask == "labels":
-        soft = soft_label_loss(student_logits, mentor_logits, labels, temperature, divergence, skew, items)
-    else:
-        soft = soft_label_loss_as_published(
-            student_logits, mentor_logits, labels, temperature, divergence, skew, positions
-        )
-    return (1 - weight) * hard + weight * soft
-
-
-def two_task_loss(
-    student_logits: Tensor,
-    labels: Tensor,
-    feedback: Tensor,
-    *,
-    alpha: float,
-    items: Tensor | tuple[int, int] | None = None,
-) -> Tensor:
-    """Cross-entropy of two tasks: alpha * feedback + (1 - alpha) * rationale, each in nats per token of its task.
-
-    Each task is divided by its own tokens, so that alpha weighs tasks and not the lengths of their texts. At 1 the loss
-    is the cross-entropy of the feedback, at 0 that of the rationales, bit for bit; the other task may be absent.
-
-    Args:
-        student_logits: (..., vocabulary).
-        labels: (...), int64; IGNORE marks positions without loss.
-        feedback: (...), bool: whether a position belongs to the feedback task.
-        alpha: Weight of the feedback task.
-        items: Tokens with loss of the whole batch, (feedback, rationale), for gradient accumulation. None: those of
-            this call.
-
-    Raises:
-        ValueError: The shapes do not fit, or a task with weight has no token with loss.
-
-    Source: MAPD (arXiv 2410.03663). The public code averages each task over a micro-batch; there that is a
-    mean over tokens and padding alike.
-    """
-    _check(student_logits, labels)
-    if feedback.shape != labels.shape:
-        raise ValueError(f"feedback mask {tuple(feedback.shape)} and labels {tuple(labels.shape)} do not fit")
-    parts = []
-    for number, (weight, mask) in enumerate([(alpha, feedback), (1 - alpha, ~feedback)]):
-        if weight == 0:
-            continue
-        loss = cross_entropy_loss(student_logits[mask], labels[mask], None if items is None else items[number])
-        parts.append(loss if weight == 1 else weight * loss)
-    return parts[0] if len(parts) == 1 else parts[0] + parts[1]
-
-
-def _check(student_logits: Tensor, labels: Tensor, mentor_logits: Tensor | None = None) -> None:
+def check_shapes(student_logits: Tensor, labels: Tensor, mentor_logits: Tensor | None = None) -> None:
+    """Raise a ValueError where logits and labels, or the logits of mentor and student, do not fit."""
     if student_logits.shape[:-1] != labels.shape:
         raise ValueError(f"logits {tuple(student_logits.shape)} and labels {tuple(labels.shape)} do not fit")
     if mentor_logits is not None and mentor_logits.shape != student_logits.shape:
@@ -214,7 +105,8 @@ def _supervised(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
     return logits[kept], labels[kept]
 
 
-def _summed(student: Tensor, mentor: Tensor, temperature: float, divergence: Divergence, skew: float) -> Tensor:
+def divergence_sum(student: Tensor, mentor: Tensor, temperature: float, divergence: Divergence, skew: float) -> Tensor:
+    """Sum over all positions of (positions, vocabulary) logits, in nats; the mentor gets no gradient."""
     if temperature <= 0:
         raise ValueError(f"temperature {temperature} is not positive")
     return _InPieces.apply(student, mentor.detach(), lambda s, m: _divergence(s, m, temperature, divergence, skew))
@@ -223,7 +115,7 @@ def _summed(student: Tensor, mentor: Tensor, temperature: float, divergence: Div
 class _InPieces(torch.autograd.Function):
     """Sum of a loss over (positions, vocabulary), some positions at a time, with its gradient.
 
-    A piece stays near the processor, and only the gradient is kept for the way back, where autograd would keep
+    A piece stays near the processor, and only the gradient is kept for the backward pass, where autograd would keep
     half a dozen tensors as wide as the logits: 0.2 s instead of 0.4 s for 350 positions of 49,152 (one core).
     """
 

@@ -21,16 +21,24 @@ Graded(outcome=<Outcome.RIGHT: 'right'>, answer='5.0', reason='first number afte
 What it does not do: algebra ("1/2" against "0.5"), units, or answers in words ("five").
 """
 
-import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import lru_cache
 from typing import NamedTuple
 
 from distillery.config.task import Grader, Task
 from distillery.records import Outcome
+from distillery.verification.graders import choice, letters, number, text, yes_no
+from distillery.verification.graders.comparisons import COMPARISONS
+from distillery.verification.graders.kind import STRICT, GraderKind, last
 
-TOLERANCE = 1e-6
-"""Largest absolute difference of two numbers that count as equal (both papers' evaluators)."""
+GRADERS: dict[str, GraderKind] = {
+    "number": number.KIND,
+    "choice": choice.KIND,
+    "yes-no": yes_no.KIND,
+    "letters": letters.KIND,
+    "text": text.KIND,
+}
+"""Kinds of answers by the name that task files use. Each is a module with a `KIND`."""
 
 
 class Graded(NamedTuple):
@@ -43,22 +51,12 @@ class Graded(NamedTuple):
     """How the judgement was reached, in words."""
 
 
-def _pair(kind: str, paper: dict, robust: dict) -> dict[str, Grader]:
-    strict = {"standalone": True, "without_delimiter": "unparsable", "complete": True}
-    return {
-        "paper": Grader.model_validate({"candidates": kind, **paper}),
-        "robust": Grader.model_validate({"candidates": kind, **strict, **robust}),
-    }
-
-
 DEFAULT_GRADERS: dict[str, dict[str, Grader]] = {
-    # Strings, as MultiArith, GSM8K and ASDiv; a task file for SingleEq, AddSub or SVAMP sets `compare: number`.
-    "number": _pair("number", {"compare": "string"}, {"compare": "number"}),
-    "choice": _pair("choice", {}, {}),
-    "yes-no": _pair("yes-no", {"compare": "casefold"}, {"compare": "casefold"}),
-    # Fine-tune-CoT minds the case; for Mentor-KD's rule a task file sets `compare: casefold`.
-    "letters": _pair("letters", {}, {"choose": "last", "compare": "casefold"}),
-    "text": _pair("text", {}, {"compare": "casefold"}),
+    name: {
+        "paper": Grader.model_validate({"candidates": name, **kind.paper}),
+        "robust": Grader.model_validate({"candidates": name, **STRICT, **kind.robust}),
+    }
+    for name, kind in GRADERS.items()
 }
 """Answer type -> grader name -> grader. Source: Fine-tune-CoT's evaluator, Mentor-KD's evaluator."""
 
@@ -96,7 +94,7 @@ def grade(
     if grader.complete and finish_reason == "length" and answer_text is None:
         return _CUT
     rule = _rule(grader)
-    last = grader.choose == "last"
+    take_last = grader.choose == "last"
     if answer_text is not None:
         region, where = answer_text, "in the answer call"
     elif not delimiter or grader.delimiter == "none":
@@ -107,13 +105,13 @@ def grade(
         if not found:
             if grader.without_delimiter == "unparsable":
                 return _CUT if finish_reason == "length" else _NO_DELIMITER
-            region, where, last = text, "in the whole text, as the delimiter is missing", True
-    answer = rule.find(region, last)
+            region, where, take_last = text, "in the whole text, as the delimiter is missing", True
+    answer = rule.find(region, take_last)
     if answer is None:
         outcome = Outcome.TRUNCATED if finish_reason == "length" else Outcome.UNPARSABLE
         return Graded(outcome, None, f"no {rule.noun} {where}")
     outcome = Outcome.RIGHT if rule.equal(answer, _gold_answer(gold, grader)) else Outcome.WRONG
-    return Graded(outcome, answer, f"{'last' if last else 'first'} {rule.noun} {where}")
+    return Graded(outcome, answer, f"{'last' if take_last else 'first'} {rule.noun} {where}")
 
 
 _NO_ANSWER = {
@@ -133,15 +131,14 @@ def gold_answer(gold: str, grader: Grader) -> str:
     if grader.gold == "first-character":
         gold = gold.strip()[:1]
     elif grader.gold == "number-in-text":
-        number = _last(_numbers_standalone(gold))
-        if number is None:
+        found = last(number.standalone_numbers(gold))
+        if found is None:
             raise ValueError("no number in it")
-        gold = number
-    if grader.candidates == "number":
-        gold = gold.replace(",", "").strip()
+        gold = found
+    gold = GRADERS[grader.candidates].gold(gold)
     if not gold:
         raise ValueError("it is empty")
-    if grader.compare == "number":
+    if COMPARISONS[grader.compare].numeric:
         float(gold)
     return gold
 
@@ -158,96 +155,11 @@ class _Rule(NamedTuple):
 @lru_cache(maxsize=1024)
 def _rule(grader: Grader) -> _Rule:
     """What a grader means, as functions; patterns are compiled once per grader."""
-    candidates = _candidates(grader)
+    kind = GRADERS[grader.candidates]
+    candidates = kind.candidates(grader)
 
-    def find(region: str, last: bool) -> str | None:
+    def find(region: str, take_last: bool) -> str | None:
         found = candidates(region)
-        return _last(found) if last else next(found, None)
+        return last(found) if take_last else next(found, None)
 
-    noun = {"choice": f"choice {grader.letters}", "yes-no": "yes or no", "letters": "word"}
-    return _Rule(noun.get(grader.candidates, grader.candidates), find, _EQUAL[grader.compare])
-
-
-_EQUAL: dict[str, Callable[[str, str], bool]] = {
-    "string": lambda answer, gold: answer == gold,
-    "casefold": lambda answer, gold: answer.casefold() == gold.casefold(),
-    "number": lambda answer, gold: abs(float(answer) - float(gold)) <= TOLERANCE,
-}
-
-
-def _last(found: Iterator[str]) -> str | None:
-    answer = None
-    for answer in found:  # noqa: B007
-        pass
-    return answer
-
-
-Candidates = Callable[[str], Iterator[str]]
-
-_ANY_NUMBER = re.compile(r"-?[0-9]+(?:\.[0-9]+)?")
-# A minus after a word, a number or a bracket subtracts; commas only part thousands; "v1" and "1.2.3" are no numbers.
-_NUMBER = re.compile(
-    r"(?:(?<![\w)\]])[-\u2212]\$?)?(?<![\w.])(?:(?:[0-9]{1,3}(?:,[0-9]{3})+(?![0-9])|[0-9]+)(?:\.[0-9]+)?|\.[0-9]+)"
-)
-_NUMBER_FORM = str.maketrans({"\u2212": "-", ",": None, "$": None})
-_YES_NO = re.compile(r"(?<![\w'-])(?:yes|no)(?![\w'-])")
-_YES_NO_BLANKS = str.maketrans(dict.fromkeys("\"'\n.:,", " "))
-_LETTERS_REMOVED = re.compile(r"[\"'.\s]+")
-_WORD = re.compile(r"[^\W\d_]+")
-
-
-def _numbers_standalone(region: str) -> Iterator[str]:
-    return (found[0].translate(_NUMBER_FORM) for found in _NUMBER.finditer(region))
-
-
-def _numbers_anywhere(region: str) -> Iterator[str]:
-    return (found[0] for found in _ANY_NUMBER.finditer(region.replace(",", "")))
-
-
-def _choices(grader: Grader) -> Candidates:
-    pattern = f"[{grader.letters}]"
-    if grader.standalone:
-        # "A ball" and "I think" are words of a sentence, "A is right" is a choice.
-        article = r"(?!(?<=[AI])\s+(?!(?:is|was)\b)[a-z])"
-        pattern = rf"(?<![\w'])[{grader.letters}](?![\w']){article}"
-    compiled = re.compile(pattern)
-    return lambda region: (found[0] for found in compiled.finditer(region))
-
-
-def _yes_no_standalone(region: str) -> Iterator[str]:
-    return (found[0] for found in _YES_NO.finditer(region.lower()))
-
-
-def _yes_no_tokens(region: str) -> Iterator[str]:
-    return (token for token in region.lower().translate(_YES_NO_BLANKS).split() if token in {"yes", "no"})
-
-
-def _words(region: str) -> Iterator[str]:
-    return (found[0] for found in _WORD.finditer(region))
-
-
-def _joined(region: str) -> Iterator[str]:
-    word = _LETTERS_REMOVED.sub("", region)
-    return iter((word,) if word else ())
-
-
-def _first_line(region: str) -> Iterator[str]:
-    line = " ".join(region.strip().partition("\n")[0].split()).strip("\"'").rstrip(".")
-    return iter((line,) if line else ())
-
-
-def _whole(region: str) -> Iterator[str]:
-    text = region.strip()
-    return iter((text,) if text else ())
-
-
-def _candidates(grader: Grader) -> Candidates:
-    if grader.candidates == "choice":
-        return _choices(grader)
-    loose, standalone = {
-        "number": (_numbers_anywhere, _numbers_standalone),
-        "yes-no": (_yes_no_tokens, _yes_no_standalone),
-        "letters": (_joined, _words),
-        "text": (_whole, _first_line),
-    }[grader.candidates]
-    return standalone if grader.standalone else loose
+    return _Rule(kind.noun(grader), find, COMPARISONS[grader.compare].equal)
