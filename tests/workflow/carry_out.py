@@ -19,7 +19,7 @@ from types import SimpleNamespace
 from distillery.planning.snakemake_graph import read_graph
 
 NAME_VARIABLE = "SCRIPTED_ENDPOINT"
-"""`host:port`: connections to the host go to that port of this machine, so that models name one address in every run."""
+"""`host:port`: connections to the host go to that port of this machine. Models name one address in every run."""
 
 
 def reach_endpoint() -> None:
