@@ -49,6 +49,15 @@ test-nightly: environment ## Kill jobs at random moments (twelve minutes), and f
 test-quick: environment lint ## Lint, types and the tests that take seconds (under two minutes)
 	$(BIN)/pytest tests/unit workflow/distillery -m "not slow and not e2e and not vllm and not golden" $(PARALLEL) $(PYTEST_OPTIONS)
 
+.PHONY: mutants
+mutants: environment ## Put faults into the code and see whether a test notices (hours; MUTANTS=verification for one room)
+	@failed=0; \
+	$(BIN)/python tests/mutants/run.py --baseline --file "$(MUTANTS)" || failed=1; \
+	for room in $(or $(MUTANTS),verification training sampling programs peer_review evaluation jobs); do \
+		$(BIN)/python tests/mutants/tool.py $$room || failed=1; \
+	done; \
+	exit $$failed
+
 .PHONY: lint
 lint: environment ## Check style, format, types and the workflow; change nothing
 	$(BIN)/ruff check $(PYTHON_FILES)

@@ -138,7 +138,7 @@ CHANGES = {
         TRAINING,
     ),
     "an unused function beside it": (
-        "workflow/distillery/training/objectives.py",
+        "workflow/distillery/training/losses.py",
         "IGNORE = -100",
         "IGNORE = -100\n\n\ndef unused(logits):\n    return logits * IGNORE",
         set(),

@@ -308,7 +308,7 @@ def test_every_function_that_a_stage_calls_is_part_of_its_digest(finished, tmp_p
     library = finished.root / "workflow/distillery"
     records = {json.loads(path.read_text())["stage"]: path for path in finished.root.rglob("*provenance.json")}
     (tmp_path / "trace.py").write_text(TRACE)
-    ran = {}
+    ran: dict[str, set[str]] = {}
     for stage, record in sorted(records.items()):
         script = finished.root / "workflow/scripts" / f"{stage}.py"
         command = [sys.executable, tmp_path / "trace.py", library, script, record, tmp_path / "found.json"]
@@ -322,6 +322,7 @@ def test_every_function_that_a_stage_calls_is_part_of_its_digest(finished, tmp_p
                 "DISTILLERY_CACHE": "off",
                 "PYTHONPATH": str(library.parent),
                 "CUDA_VISIBLE_DEVICES": "",
+                "HF_HUB_OFFLINE": "1",
             },
         )
         reached = json.loads(record.read_text())["definitions"].keys()

@@ -118,7 +118,7 @@ def test_why_names_the_definition_that_changed(finished):
     change_function("mentor_kd_loss")(finished)
     told = tool(finished, "why", MENTOR_KD + "/manifest.json")
     assert re.findall(r"code of ([\w.]+): (\w+)", told) == [
-        ("distillery.training.objectives.mentor_kd_loss", "changed")
+        ("distillery.training.objectives.mentor_kd.mentor_kd_loss", "changed")
     ]
 
 
@@ -147,7 +147,7 @@ def test_an_accepted_refactoring_is_restored_and_stays_on_record(finished):
     record = json.loads((finished.root / MENTOR_KD / "provenance.json").read_text())
     (accepted,) = record["accepted"]
     assert accepted["reason"] == "a spare statement" and accepted["by"] and accepted["at"]
-    assert accepted["differences"][0]["component"] == "code of distillery.training.objectives.mentor_kd_loss"
+    assert accepted["differences"][0]["component"] == "code of distillery.training.objectives.mentor_kd.mentor_kd_loss"
     assert finished.records() == before
     assert "a spare statement" in tool(finished, "why", MENTOR_KD + "/manifest.json")
 

@@ -51,10 +51,10 @@ def test_stages_reach_only_rooms_that_decide_their_output():
 
 def test_stages_reach_what_decides_their_output():
     """By reading the scripts; through imports inside functions, registries and modules as values."""
-    assert {"train.main", "distillery.training.objectives.mentor_kd_loss", "distillery.config.recipe.Train"} <= reached(
+    assert {"train.main", "distillery.training.objectives.mentor_kd.mentor_kd_loss", "distillery.config.recipe.Train"} <= reached(
         "train"
     )
-    assert {"distillery.verification.graders._numbers_standalone", "distillery.verification.judge.judge"} <= reached(
+    assert {"distillery.verification.graders.number.standalone_numbers", "distillery.verification.judge.judge"} <= reached(
         "verify"
     )
     assert "distillery.sampling.backends.vllm.VllmBackend" in reached("sample")
@@ -67,18 +67,18 @@ def unused_function(text: str) -> str:
 
 
 EDITS: dict[str, tuple[str, Callable[[str], str], set[str]]] = {
-    "a comment": ("verification/graders.py", lambda text: text + "\n# a remark\n", set()),
-    "a docstring": ("verification/graders.py", lambda text: text.replace('"""', '"""So it is. ', 1), set()),
-    "an unused function": ("training/objectives.py", unused_function, set()),
+    "a comment": ("verification/graders/number.py", lambda text: text + "\n# a remark\n", set()),
+    "a docstring": ("verification/graders/number.py", lambda text: text.replace('"""', '"""So it is. ', 1), set()),
+    "an unused function": ("training/losses.py", unused_function, set()),
     "a neutral module": ("errors.py", lambda text: text.replace("def __str__", "def text"), set()),
     "a constant of the losses": (
-        "training/objectives.py",
+        "training/losses.py",
         lambda text: text.replace("IGNORE = -100", "IGNORE = -101"),
         {"train"},
     ),
     "a helper of the graders": (
-        "verification/graders.py",
-        lambda text: text.replace("def _numbers_standalone(", "def _numbers_standalone(self, "),
+        "verification/graders/number.py",
+        lambda text: text.replace("def standalone_numbers(", "def standalone_numbers(self, "),
         {"check_task", "verify", "verify_rationales", "score"},
     ),
     "the figures": (
@@ -88,7 +88,7 @@ EDITS: dict[str, tuple[str, Callable[[str], str], set[str]]] = {
     ),
     "the engine": (
         "sampling/backends/vllm.py",
-        lambda text: text.replace("class VllmBackend:", "class VllmBackend:\n    n = 1\n"),
+        lambda text: text.replace("class VllmBackend(Backend):", "class VllmBackend(Backend):\n    n = 1\n"),
         {"refine", "sample", "search", "ask_teachers", "peer_review"},
     ),
     "a property of the settings": (
@@ -250,9 +250,9 @@ def test_a_kept_analysis_is_used_only_for_the_bytes_that_it_is_of(copy, monkeypa
     first = digest()
     assert first == code_digest(WORKFLOW / "scripts" / "train.py") and len(analysed) > 100
     assert digest() == first and analysed == []
-    path = copy / "distillery/training/objectives.py"
+    path = copy / "distillery/training/losses.py"
     path.write_text(path.read_text().replace("IGNORE = -100", "IGNORE = -101"))
-    assert digest() != first and analysed == ["distillery.training.objectives"]
+    assert digest() != first and analysed == ["distillery.training.losses"]
     path.write_text(path.read_text().replace("IGNORE = -101", "IGNORE = -100"))
     (kept,) = (copy / "distillery/__pycache__").glob("definitions.*.json")
     kept.write_text(json.dumps({**json.loads(kept.read_text()), "version": "another analysis"}))

@@ -10,7 +10,7 @@ from distillery.planning.forecast import Forecast, JobStatus
 from distillery.planning.snakemake_graph import Node
 from distillery.planning.staleness import differences
 
-LOSS = "distillery.training.objectives.mentor_kd_loss"
+LOSS = "distillery.training.objectives.mentor_kd.mentor_kd_loss"
 
 
 @pytest.fixture
@@ -62,9 +62,9 @@ def test_code_that_changed_in_no_definition_is_named_all_the_same(forecast):
 
 
 def test_a_record_that_names_files_still_says_which_changed(forecast):
-    files = {"training/objectives.py": "0" * 16, "training/gone.py": "1" * 16, "train.py": "2" * 16}
+    files = {"training/losses.py": "0" * 16, "training/gone.py": "1" * 16, "train.py": "2" * 16}
     assert shown(record(modules=files), forecast) == [
-        "code of module training/objectives.py: changed",
+        "code of module training/losses.py: changed",
         "code of module training/gone.py: removed",
         "code of module train.py: changed",
     ]

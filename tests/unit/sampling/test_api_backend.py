@@ -1,8 +1,6 @@
 """A teacher behind an endpoint: real requests over HTTP to a server that answers as told, faults included."""
 
 import json
-import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
@@ -17,51 +15,10 @@ from distillery.sampling.requests import Request
 from distillery.sampling.sampler import CompletionSampler, sample
 from distillery.sampling.store import CompletionStore
 
+from .endpoint import Endpoint
+
 PROMPT = {"prompt": "p", "input": "Q: {{ question }}\nA:", "chat": True}
 QUESTIONS = [Question(qid=f"q{n}", task="t", question=f"{n} + {n}?", gold=str(2 * n)) for n in range(6)]
-
-
-class Endpoint:
-    """A server on this machine. `faults` are answered first, one for each request, then answers."""
-
-    def __init__(self) -> None:
-        self.asked: list[dict] = []
-        self.keys: set[str] = set()
-        self.faults: list[int] = []
-        self.poisoned = ""
-        endpoint = self
-
-        class Handler(BaseHTTPRequestHandler):
-            def do_POST(self) -> None:
-                body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-                endpoint.asked.append({"path": self.path, **body})
-                endpoint.keys.add(self.headers["Authorization"])
-                text = body["messages"][0]["content"] if "messages" in body else body["prompt"]
-                if endpoint.faults or (endpoint.poisoned and endpoint.poisoned in text):
-                    status = endpoint.faults.pop() if endpoint.faults else 400
-                    return self.answer(status, {"error": {"message": f"fault {status}"}}, {"Retry-After": "0"})
-                said = f"I was asked {text[-8:]!r}, seed {body.get('seed')}"
-                choice = {"index": 0, "finish_reason": "length" if "5 + 5" in text else "stop"}
-                choice |= {"message": {"role": "assistant", "content": said}} if "messages" in body else {"text": said}
-                usage = {"prompt_tokens": 10, "completion_tokens": 5, "total_tokens": 15}
-                return self.answer(200, {"id": "x", "object": "o", "created": 0, "model": body["model"],
-                                         "choices": [choice], "usage": usage}, {})  # fmt: skip
-
-            def answer(self, status: int, body: dict, headers: dict[str, str]) -> None:
-                data = json.dumps(body).encode()
-                self.send_response(status)
-                for name, value in {**headers, "Content-Type": "application/json"}.items():
-                    self.send_header(name, value)
-                self.send_header("Content-Length", str(len(data)))
-                self.end_headers()
-                self.wfile.write(data)
-
-            def log_message(self, *_arguments: object) -> None:
-                """Print nothing."""
-
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.url = f"http://127.0.0.1:{self.server.server_port}/v1"
-        threading.Thread(target=self.server.serve_forever, daemon=True).start()
 
 
 @pytest.fixture
@@ -94,17 +51,18 @@ def draw(model_sampler: CompletionSampler, samples: int = 1, **prompt):
 
 def test_every_question_is_asked_once_and_the_answers_are_kept(model_sampler, endpoint):
     first = draw(model_sampler)
-    assert len(endpoint.asked) == 6
+    assert len(endpoint.bodies) == 6
     assert all(f"+ {one.qid[1]}?" in one.text for one in first)
-    assert draw(model_sampler) == first and len(endpoint.asked) == 6, "the second time all is in the store"
+    assert draw(model_sampler) == first and len(endpoint.bodies) == 6, "the second time all is in the store"
     assert [one.finish_reason for one in first] == ["stop"] * 5 + ["length"]
-    assert {(one["temperature"], one["top_p"], one["max_tokens"]) for one in endpoint.asked} == {(0.7, 0.9, 8)}
-    assert len({one["seed"] for one in endpoint.asked}) == 6
+    assert {(one["temperature"], one["top_p"], one["max_tokens"]) for one in endpoint.bodies} == {(0.7, 0.9, 8)}
+    assert len({one["seed"] for one in endpoint.bodies}) == 6
+    assert {(one.prompt_tokens, one.completion_tokens) for one in first} == {(10, 5)}
 
 
 def test_a_plain_prompt_goes_to_the_completions_endpoint(model_sampler, endpoint):
     draw(model_sampler, chat=False)
-    assert {one["path"] for one in endpoint.asked} == {"/v1/completions"}
+    assert {one["path"] for one in endpoint.bodies} == {"/v1/completions"}
 
 
 def test_rate_limits_and_server_errors_are_retried(model_sampler, endpoint):
@@ -116,9 +74,9 @@ def test_a_request_that_fails_for_good_keeps_the_others_and_is_not_stored(model_
     endpoint.poisoned = "3 + 3"
     with pytest.raises(UserError, match="1 of 6 requests failed for good"):
         draw(model_sampler)
-    asked = len(endpoint.asked)
+    asked = len(endpoint.bodies)
     endpoint.poisoned = ""
-    assert len(draw(model_sampler)) == 6 and len(endpoint.asked) == asked + 1
+    assert len(draw(model_sampler)) == 6 and len(endpoint.bodies) == asked + 1
 
 
 def test_the_key_goes_to_the_endpoint_and_nowhere_else(model_sampler, endpoint, tmp_path, caplog):
@@ -157,5 +115,5 @@ def test_a_constraint_is_sent_and_an_endpoint_that_ignores_it_gives_a_text_and_n
     (given,) = model_sampler.complete(
         [Request("Score: [", 0, special_tokens)], decoding, [], "scores", choice=("1", "2")
     )
-    assert endpoint.asked[0]["structured_outputs"] == {"choice": ["1", "2"]} and endpoint.asked[0]["logprobs"]
+    assert endpoint.bodies[0]["structured_outputs"] == {"choice": ["1", "2"]} and endpoint.bodies[0]["logprobs"]
     assert decode_choice(given.text, ("1", "2")) is None

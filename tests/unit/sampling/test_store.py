@@ -1,7 +1,8 @@
 """The completion store: keyed by what was asked, append-only, and honest about damage."""
 
+import hashlib
 import threading
-from dataclasses import replace
+from dataclasses import fields, replace
 
 import pytest
 from hypothesis import given
@@ -72,11 +73,77 @@ def test_a_torn_or_changed_unit_is_reported_and_skipped_and_the_others_are_read(
     assert "torn or was changed" in caplog.text
 
 
-def test_of_two_completions_of_one_key_the_first_written_counts(store):
+@pytest.mark.parametrize("units", [[["first", "second"]], [["first"], ["second"]]], ids=["one unit", "two units"])
+def test_of_two_completions_of_one_key_the_first_written_counts(store, units):
     (key,) = keys(1)
-    store.write_unit(SERIES, [(PROMPT, stored(key, "first"))])
-    store.write_unit(SERIES, [(PROMPT, stored(key, "second"))])
-    assert store.find(SERIES, {key})[key].text == "first"
+    for unit in units:
+        store.write_unit(SERIES, [(PROMPT, stored(key, text)) for text in unit])
+    missing = keys(1, "asked by nobody")  # without it reading ends at the first unit, and the second is never seen
+    assert store.find(SERIES, {key, *missing})[key].text == "first"
+
+
+def of_what_is_asked() -> list:
+    """Each field of a series and of a request, with another value."""
+    changed = {
+        "model": "weights:other", "temperature": 0.8, "top_p": 0.5, "top_k": 9, "max_new_tokens": 9, "stop": ("z",),
+        "seed": 1, "scored": True, "choice": ("1", "2"),
+    }  # fmt: skip
+    of_request = {"prompt": "3 + 3?", "sample_index": 1, "special_tokens": False, "written": "so"}
+    assert set(changed) == {field.name for field in fields(Series)}, "a new field of a series needs a case"
+    assert set(of_request) == {field.name for field in fields(Request)}, "a new field of a request needs a case"
+    return [
+        *(pytest.param({name: value}, {}, id=name) for name, value in changed.items()),
+        *(pytest.param({}, {name: value}, id=name) for name, value in of_request.items()),
+    ]
+
+
+@pytest.mark.parametrize(("of_series", "of_request"), of_what_is_asked())
+def test_whatever_shapes_a_text_is_part_of_its_key_and_of_its_seed(of_series, of_request):
+    request = Request(PROMPT, 0)
+    key = request.key(SERIES)
+    other = replace(request, **of_request).key(replace(SERIES, **of_series))
+    assert key != other and seed_of(key) != seed_of(other)
+    assert (SERIES.digest == replace(SERIES, **of_series).digest) == (not of_series)
+
+
+def test_the_samples_of_a_question_have_seeds_of_their_own():
+    seeds = [seed_of(Request(PROMPT, index).key(SERIES)) for index in range(64)]
+    assert len(set(seeds)) == 64 and max(seeds) > 2**30
+
+
+def test_a_key_is_the_digest_of_all_that_was_asked():
+    """By hand: stores are kept for years, and another digest asks every model again."""
+    described = (
+        '{"format": 1, "max_new_tokens": 8, "model": "weights:abc", "seed": 0, "stop": ["\\n"], "temperature": 0.7, '
+        '"top_k": 0, "top_p": 1.0}'
+    )
+    series = hashlib.sha256(described.encode()).hexdigest()[:32]
+    key = hashlib.sha256(f"{series}\x001\x003\x002 + 2?".encode()).hexdigest()[:32]
+    stopped = replace(SERIES, stop=("\n",))
+    assert (stopped.digest, Request(PROMPT, 3).key(stopped)) == (series, key)
+    assert seed_of(key) == int(key[:8], 16) % 2**31
+
+
+def test_what_was_written_is_another_thing_than_the_end_of_a_prompt():
+    """A decoder that goes on after " so" is not asked what an encoder reads with it."""
+    assert Request("why so", 0).key(SERIES) != Request("why", 0, written=" so").key(SERIES)
+
+
+def test_the_form_in_which_log_probabilities_are_kept_is_part_of_the_series():
+    """Texts of the first form have no tail: a search that found them would start from other tokens."""
+    assert replace(SERIES, scored=True).describe()["scored"] == 2
+    assert replace(SERIES, choice=("1", "2")).describe().keys() - SERIES.describe().keys() == {"choice"}
+
+
+@pytest.mark.parametrize("greedy", [True, False])
+def test_settings_of_drawing_reach_the_series_unless_it_is_greedy(greedy):
+    decoding = {"temperature": 0 if greedy else 0.7, "top_p": 0.5, "top_k": 3, "max_new_tokens": 8, "seed": 4}
+    made = Series.of("m", decoding, ["a", "b"], ("1", "2"), scored=True)
+    drawn = (1.0, 0, 0) if greedy else (0.5, 3, 4)
+    assert (made.top_p, made.top_k, made.seed) == drawn
+    assert (made.model, made.max_new_tokens, made.stop, made.choice, made.scored) == (
+        "m", 8, ("a", "b"), ("1", "2"), True,
+    )  # fmt: skip
 
 
 def test_writers_at_the_same_time_do_not_disturb_each_other(store):

@@ -168,6 +168,20 @@ def test_the_first_completion_of_a_key_still_counts_after_a_merge(tmp_path):
     assert store.find(SERIES, {key_of(1)})[key_of(1)].text == "first"
 
 
+def test_a_merge_does_not_make_old_completions_young(tmp_path):
+    """Two old units are merged while a young one, which stays alone, has the same key."""
+    store = CompletionStore(str(tmp_path))
+    for number, text in ((1, "first"), (2, "other")):
+        fill(store, [number], text=text)
+        (name,) = store.units(store.folder(SERIES))[-1:]
+        store.put_unit(store.folder(SERIES), store.read_unit(name), number)
+        store.files.rm_file(name)
+    fill(store, [1], text="second")
+    collect(store, {key_of(1), key_of(2)}, 3600, remove=True)
+    assert len(store.units(store.folder(SERIES))) == 2
+    assert store.find(SERIES, {key_of(1), key_of(2), key_of(9)})[key_of(1)].text == "first"
+
+
 def test_the_command_line_tells_and_moves_what_is_there(store, tmp_path):
     run = CliRunner().invoke
     assert "8 completions" in run(app, ["store", "stats", "--store", store.location]).output

@@ -54,9 +54,11 @@ def carried_out(
             if made is not None:
                 known[name] = Variant(made, source)
         todo = [(name, variant, variant.settings) for name, variant in wanted.items() if variant.base in known]
-        for name, variant, settings in todo:  # grows: a round needs those before it
-            if name in known:
+        done: set[str] = set()
+        for name, variant, settings in todo:  # grows: a round needs those before it, also a round that a recipe sets
+            if name in done:
                 continue
+            done.add(name)
             layers = setting_layers(variant.arm, settings)
             faults = errors if setup_name in variant.setups else []
             source = in_setup(raw["recipes"][variant.base], setup, layers, name, names.model, faults)

@@ -1,9 +1,8 @@
 """What one run of the workflow may spend on samples, and what it has spent.
 
-The limits come from the settings (`budget:`), the jobs of a run share a ledger (one line for each note, appended), and
-a job that finds the budget spent stops cleanly: all that was drawn is in the store, and the next run goes on from it.
-Jobs that draw at the same time learn of each other's spending with a delay of a second: a limit can be passed by what
-is in flight.
+The limits come from the settings (`budget:`). The jobs of a run append what they spend to a shared ledger. A job that
+finds the budget spent stops cleanly: its completions are in the store, and the next run continues from there. Jobs that
+run at the same time see each other's spending with a delay of a second, so a limit can be passed by what is in flight.
 """
 
 import json
@@ -42,8 +41,8 @@ class Budget:
     @classmethod
     def from_environment(cls) -> "Budget":
         """The budget of the run that this job belongs to; without limits where none are set."""
-        told = json.loads(os.environ.get(LIMITS_VARIABLE) or "{}")
-        limits = {kind: told[kind] for kind in KINDS if told.get(kind) is not None}
+        given = json.loads(os.environ.get(LIMITS_VARIABLE) or "{}")
+        limits = {kind: given[kind] for kind in KINDS if given.get(kind) is not None}
         run = os.environ.get(RUN_VARIABLE) or f"by-hand-{os.getpid()}"
         return cls(limits, Path(os.environ.get("DISTILLERY_WORK", "work")) / "ledger" / f"{run}.jsonl")
 
@@ -87,7 +86,7 @@ class Budget:
         return all(self.spent[kind] + more[kind] <= limit for kind, limit in self.limits.items())
 
     def samples_left(self, wanted: int) -> int:
-        """How many of the wanted samples may still be drawn."""
+        """How many of the wanted samples may still be generated."""
         if self.exhausted:
             return 0
         limit = self.limits.get("samples")

@@ -1,8 +1,6 @@
 """Log-probabilities beside texts, as the store keeps them: in the place of the text, in one form for every backend.
 
-Choices: a model that may only write one of a few texts, and how probable each of them was to it.
-
-The store keeps a choice as the text of a completion, in one form for every backend:
+A choice is made where a model may only write one of a few texts. It is kept with the log-probability of each of them:
 
 >>> text = encode_choice({"1": -2.5, "2": -0.1})
 >>> text
@@ -17,9 +15,9 @@ True
 
 Texts with their log-probability, as the store keeps them: one JSON object in the place of the text.
 
-A token may reach beyond the stop text: a newline and the indentation behind it are often one. What it wrote there is
-kept as the `tail`, so that a search can go on from the very tokens that the model wrote; it is None where no stop text
-ended the writing. Prefixes cut at the newline had other tokens than in training at five lines of six (SmolLM2).
+A token may reach beyond the stop text: a newline and the indentation behind it are often one token. The rest of it is
+kept as the `tail`, so that a search can continue from the same tokens that the model wrote. The tail is None if no stop
+text ended the completion. Prefixes cut at the newline had other tokens than in training at five lines of six (SmolLM2).
 
 >>> decode_scored(encode_scored("    a = 5", -0.25, tail="   "))
 Scored(text='    a = 5', log_probability=-0.25, tail='   ')
@@ -50,7 +48,7 @@ def encode_choice(logprobs: Mapping[str, float], choice: str | None = None) -> s
     """The form in which a choice is stored.
 
     Args:
-        logprobs: Of the texts; none where a server does not tell.
+        logprobs: Of the texts; empty where a server does not report them.
         choice: What was written; without it the most probable, and of equals the first.
 
     Raises:
@@ -65,8 +63,8 @@ def encode_choice(logprobs: Mapping[str, float], choice: str | None = None) -> s
 def decode_choice(text: str, choices: Sequence[str]) -> Choice | None:
     """The choice in a stored text; None for a text that is none of `choices`."""
     try:
-        told = json.loads(text)
-        found = Choice(told["choice"], {name: float(value) for name, value in told["logprobs"].items()})
+        stored = json.loads(text)
+        found = Choice(stored["choice"], {name: float(value) for name, value in stored["logprobs"].items()})
     except (ValueError, KeyError, TypeError, AttributeError):
         return None
     known = set(choices)
@@ -98,7 +96,7 @@ class Scored(NamedTuple):
 
 
 def encode_scored(text: str, log_probability: float, tail: str | None) -> str:
-    """A text, the sum of the log-probabilities of its tokens, and what stands behind the stop text."""
+    """A text, the sum of the log-probabilities of its tokens, and what follows the stop text."""
     return json.dumps([text, round(log_probability, SCORED_DIGITS), tail], ensure_ascii=False)
 
 

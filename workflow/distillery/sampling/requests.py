@@ -1,11 +1,11 @@
-"""Requests: one model call that gives one completion, and the key under which it is kept for ever.
+"""Requests: one model call that gives one completion, and the key under which it is kept.
 
-    series = which weights, drawn how    (model identity + decoding)    one folder of the store
-    key    = series + prompt + index     (what exactly was asked)       one completion
+    series = model identity + decoding                   one folder of the store
+    key    = series + prompt + special tokens + index    one completion
 
-In the key is what shapes the text. Not in it: batch size, device, backend, host, paths, run name; so that the same
-question to the same model is asked once, whoever asks. The sampling seed is derived from the key: the first k samples
-of a question are the same for every total asked for, on every machine that computes alike.
+The key holds what shapes the text. Batch size, device, backend, host, paths and the name of the run are not part of it,
+so a model gets each request once, from any experiment. The sampling seed is derived from the key: the first k samples
+of a question are the same for every number of samples, on every machine that computes alike.
 """
 
 import hashlib
@@ -18,7 +18,7 @@ from distillery.hashing import digest_of
 from distillery.sampling.logprobs import SCORED_FORMAT
 
 STORE_FORMAT = 1
-"""Raised when the meaning of a key changes: old completions are then asked anew."""
+"""Raised when the meaning of a key changes: old completions are then not found, and generated again."""
 
 
 @dataclass(frozen=True)
@@ -92,7 +92,8 @@ class Request:
     """One call: a rendered prompt and which of its samples is wanted.
 
     `special_tokens` asks the tokenizer to add its own (BOS); a chat template has written them already. `written` is
-    what an encoder-decoder has written of its answer: its decoder goes on after it. A causal model's is in the prompt.
+    what an encoder-decoder has written of its answer: its decoder continues after it. A causal model's is in the
+    prompt.
     """
 
     prompt: str
@@ -107,8 +108,8 @@ class Request:
 
     def key(self, series: Series) -> str:
         """Hex digest, 32 digits: the completion's name in the store."""
-        asked = f"{series.digest}\0{int(self.special_tokens)}\0{self.sample_index}\0{self.model_input}"
-        return hashlib.sha256(asked.encode()).hexdigest()[:32]
+        identity = f"{series.digest}\0{int(self.special_tokens)}\0{self.sample_index}\0{self.model_input}"
+        return hashlib.sha256(identity.encode()).hexdigest()[:32]
 
 
 def seed_of(key: str) -> int:

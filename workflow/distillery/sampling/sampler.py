@@ -1,7 +1,7 @@
-"""Sampling: every question to a model, as often as asked, through the completion store.
+"""Sampling: n completions of every question, from the completion store or from the model.
 
-What the store has is not asked again; when it has all, no model is loaded. What a model writes goes to the store while
-it comes, so that a killed job loses at most the unit in flight.
+Completions that the store has are not generated again; if it has all of them, no model is loaded. New completions go to
+the store as they come: a killed job loses at most the unit that is being filled.
 """
 
 import contextlib
@@ -52,7 +52,7 @@ class CompletionSampler:
 
     @classmethod
     def of(cls, manifest: Path) -> "CompletionSampler":
-        """An model_sampler of the model whose manifest this is, with the store that the environment names."""
+        """The sampler of the model with this manifest, on the store that the environment names."""
         model = read_manifest(manifest)
         folder = manifest.parent / "model"
         return cls(folder, model.identity, model.architecture, CompletionStore(), model.parameters)
@@ -142,7 +142,7 @@ class CompletionSampler:
         return generated
 
     def report(self) -> dict[str, Any]:
-        """What asking has cost: logged, and as plain counts for the provenance record."""
+        """What sampling has cost: logged, and as plain counts for the provenance record."""
         logger.info(
             "%d requests: %d from the store, %d generated, %d tokens in %.0f s (%.0f tokens/s)",
             self.requested,
@@ -169,7 +169,7 @@ def sample(
     *,
     sampler: str,
 ) -> tuple[list[Completion], dict[str, Any]]:
-    """Draw `spec["samples"]` completions of every question.
+    """Sample `spec["samples"]` completions of every question.
 
     Args:
         spec: `prompt` (a Prompt section), `decoding` (a Decoding section) and `samples`.
@@ -187,24 +187,24 @@ def sample(
     if prompt.answer_cue is not None:
         greedy = {**spec["decoding"], "temperature": 0.0, "max_new_tokens": spec["decoding"]["answer_tokens"]}
         cued = [
-            Request(answer_request(prompt, asked.prompt, one.text), 0, asked.special_tokens)
-            for asked, one in zip(requests, first, strict=True)
+            Request(answer_request(prompt, request.prompt, rationale.text), 0, request.special_tokens)
+            for request, rationale in zip(requests, first, strict=True)
         ]
         answers = model_sampler.complete(cued, greedy, prompt.stop, f"answers of {sampler}")
     completions = [
         Completion(
-            completion_id=one.key,
+            completion_id=written.key,
             qid=question.qid,
             sampler=sampler,
             sample_index=index,
-            text=one.text,
-            finish_reason=one.finish_reason,  # type: ignore[arg-type]  # checked by the record
+            text=written.text,
+            finish_reason=written.finish_reason,  # type: ignore[arg-type]  # checked by the record
             answer_text=None if answer is None else answer.text,
             answer_id=None if answer is None else answer.key,
-            prompt_tokens=one.prompt_tokens + (answer.prompt_tokens if answer else 0),
-            completion_tokens=one.completion_tokens + (answer.completion_tokens if answer else 0),
+            prompt_tokens=written.prompt_tokens + (answer.prompt_tokens if answer else 0),
+            completion_tokens=written.completion_tokens + (answer.completion_tokens if answer else 0),
         )
-        for (question, index), one, answer in zip(rows, first, answers, strict=True)
+        for (question, index), written, answer in zip(rows, first, answers, strict=True)
     ]
     return completions, summarise(completions)
 
@@ -212,7 +212,7 @@ def sample(
 def requests_for(
     questions: Iterable[Question], exemplars: Sequence[Mapping[str, str]], spec: Mapping[str, Any], folder: Path
 ) -> tuple[list[tuple[Question, int]], list[Request]]:
-    """Question and sample index of every completion, and what is asked for it (the first call of two)."""
+    """Question and sample index of every completion, and its request (the first call of two)."""
     prompt = Prompt.model_validate(spec["prompt"])
     renderer = Renderer(prompt, exemplars)
     wrap = wrapper(prompt, folder)
@@ -229,14 +229,14 @@ def requests_for(
 
 def summarise(completions: Sequence[Completion]) -> dict[str, Any]:
     """Counts of a file of completions: questions, finish reasons, tokens."""
-    reasons = Counter(one.finish_reason for one in completions)
+    reasons = Counter(completion.finish_reason for completion in completions)
     return {
         "completions": len(completions),
-        "questions": len({one.qid for one in completions}),
+        "questions": len({completion.qid for completion in completions}),
         "finish_reasons": dict(sorted(reasons.items())),
-        "prompt_tokens": sum(one.prompt_tokens for one in completions),
-        "completion_tokens": sum(one.completion_tokens for one in completions),
-        "distinct_texts": len({(one.qid, one.text) for one in completions}),
+        "prompt_tokens": sum(completion.prompt_tokens for completion in completions),
+        "completion_tokens": sum(completion.completion_tokens for completion in completions),
+        "distinct_texts": len({(completion.qid, completion.text) for completion in completions}),
     }
 
 

@@ -1,14 +1,13 @@
-"""The completion store: what models wrote, kept for ever, shared by all experiments.
+"""The completion store: completions of all models, shared by all experiments.
 
-    <location>/v1/<first two digits>/<series digest>/series.json          which weights, drawn how
+    <location>/v1/<first two digits>/<series digest>/series.json          the model's identity and the decoding
                                                     /<time>-<digest>.parquet   a unit of completions
 
 A unit is a small Parquet file, written once, whole, and named by the digest of its bytes. Nothing is ever changed in
-place, so writers of several jobs and hosts need no lock, and a torn or corrupt unit is told by its name: it is reported
-and skipped. Of two completions of one key the one written first counts, for every reader.
+place, so writers of several jobs and hosts need no lock, and a torn or corrupt unit does not match its name: it is
+reported and skipped. Of two completions of one key the first written counts, for every reader.
 
-What this does not do: it does not expire anything, and it does not guard against a person who edits files and renames
-them by their new digest.
+Limits: nothing expires, and a person who edits a unit and renames it by its new digest is not noticed.
 """
 
 import hashlib
@@ -37,7 +36,7 @@ LOCATION_VARIABLE = "DISTILLERY_STORE"
 DEFAULT_LOCATION = "work/completions"
 UNIT_COMPLETIONS = 64
 UNIT_SECONDS = 5.0
-"""A killed job loses what waits for its unit: at most so many completions, or what came in so many seconds."""
+"""A killed job loses at most UNIT_COMPLETIONS completions, or those of the last UNIT_SECONDS seconds."""
 READERS = 8
 READ_AHEAD = 256
 LISTINGS = 3
@@ -96,10 +95,10 @@ class CompletionStore:
         failed: dict[str, Stored] = {}
         names = [field.name for field in fields(Stored)]
         for _, table in self.tables(series, names):
-            asked = [key in wanted for key in table["key"].to_pylist()]
-            if not any(asked):
+            mask = [key in wanted for key in table["key"].to_pylist()]
+            if not any(mask):
                 continue
-            here = table if all(asked) else table.filter(pa.array(asked))
+            here = table if all(mask) else table.filter(pa.array(mask))
             for values in zip(*(here[name].to_pylist() for name in names), strict=True):
                 stored = Stored(*values)
                 (failed if stored.finish_reason == "failed" else found).setdefault(stored.key, stored)
@@ -151,7 +150,7 @@ class CompletionStore:
         except FileNotFoundError:
             return None
         if not is_whole(name, data):
-            logger.warning("%s is torn or was changed: skipped; its completions are asked anew", name)
+            logger.warning("%s is torn or was changed: skipped; its completions are generated again", name)
             return None
         # One thread for each unit: they are small, and many are read at a time.
         return pq.ParquetFile(pa.BufferReader(data)).read(columns, use_threads=False)
@@ -168,7 +167,7 @@ class CompletionStore:
     def write_unit(self, series: Series, completions: list[tuple[str, Stored]]) -> str:
         """Write one unit of prompts and completions, whole, and return its name."""
         columns: dict[str, list[Any]] = {
-            field.name: [getattr(one, field.name) for _, one in completions] for field in fields(Stored)
+            field.name: [getattr(completion, field.name) for _, completion in completions] for field in fields(Stored)
         }
         table = pa.table({**columns, "prompt": [prompt for prompt, _ in completions]}).select(SCHEMA.names).cast(SCHEMA)
         self.put_series(series)
@@ -178,7 +177,7 @@ class CompletionStore:
         return self.put_unit(folder, table, max([time.time_ns(), *(time_of(name) + 1 for name in newest)]))
 
     def put_series(self, series: Series) -> None:
-        """Write what a series is, for people and for the tools."""
+        """Write the description of a series, for people and for the tools."""
         described = json.dumps(series.describe(), sort_keys=True, indent=2).encode()
         self.put(f"{self.folder(series)}/series.json", described, once=True)
 
@@ -209,7 +208,7 @@ def time_of(name: str) -> int:
 
 
 def is_whole(name: str, data: bytes) -> bool:
-    """Are these the bytes that a unit's name tells of?"""
+    """Whether the digest in a unit's name is that of its bytes."""
     stem = name.rsplit("/", 1)[-1].removesuffix(".parquet")
     return hashlib.sha256(data).hexdigest()[:32] == stem.rsplit("-", 1)[-1]
 
@@ -228,7 +227,7 @@ class Writer:
             self.flush()
 
     def flush(self) -> None:
-        """Write what waits, if anything does."""
+        """Write the completions that have no unit yet."""
         if self._waiting:
             self._store.write_unit(self._series, self._waiting)
         self._waiting, self._since = [], time.monotonic()

@@ -6,8 +6,8 @@ A slice is a zip file that holds units and their digests, so that others can rep
     <series digest>/<time>-<digest>.parquet
 
 An import reads and checks everything before it writes anything, and executes nothing: digests of units, digests of
-series, columns, and that every key follows from its own prompt. Somebody who makes a slice anew from other texts passes
-these checks: compare the slice's digest with the one that its maker tells.
+series, columns, and that every key follows from its own prompt. A slice made again from other texts passes these
+checks: compare its digest with the one that its maker published.
 """
 
 import hashlib
@@ -48,7 +48,7 @@ class SeriesStatistics:
     completions: int
     """Distinct keys."""
     twice: int
-    """Rows beyond the first of their key: what two jobs drew at the same time."""
+    """Rows beyond the first of their key: two jobs generated them at the same time."""
     completion_tokens: int
     bytes: int
     damaged: int
@@ -57,7 +57,7 @@ class SeriesStatistics:
 def statistics(store: CompletionStore) -> Iterator[SeriesStatistics]:
     """Count what is in a store, series by series."""
     for folder in store.series_folders():
-        told = json.loads(store.files.cat_file(f"{folder}/series.json"))
+        described = json.loads(store.files.cat_file(f"{folder}/series.json"))
         units = store.units(folder)
         keys: set[str] = set()
         rows = tokens = whole = 0
@@ -68,8 +68,8 @@ def statistics(store: CompletionStore) -> Iterator[SeriesStatistics]:
             whole += 1
         yield SeriesStatistics(
             series=folder.rsplit("/", 1)[-1],
-            model=told["model"],
-            decoding=f"T={told['temperature']:g}, {told['max_new_tokens']} tokens",
+            model=described["model"],
+            decoding=f"T={described['temperature']:g}, {described['max_new_tokens']} tokens",
             units=len(units),
             completions=len(keys),
             twice=rows - len(keys),
@@ -80,7 +80,7 @@ def statistics(store: CompletionStore) -> Iterator[SeriesStatistics]:
 
 
 def verify(store: CompletionStore) -> Iterator[tuple[str, str]]:
-    """Everything in a store that is not as it must be: file and fault."""
+    """Every fault in a store, as file and fault."""
     for folder in store.series_folders():
         try:
             series = _series(json.loads(store.files.cat_file(f"{folder}/series.json")), folder.rsplit("/", 1)[-1])
@@ -93,8 +93,8 @@ def verify(store: CompletionStore) -> Iterator[tuple[str, str]]:
                 yield name, fault
 
 
-def _series(told: dict[str, Any], digest: str) -> Series:
-    values = {**told, "stop": tuple(told["stop"]), "choice": tuple(told.get("choice", ()))}
+def _series(described: dict[str, Any], digest: str) -> Series:
+    values = {**described, "stop": tuple(described["stop"]), "choice": tuple(described.get("choice", ()))}
     if values.pop("format") != STORE_FORMAT:
         raise ValueError(f"made by another format of the store than {STORE_FORMAT}")
     series = Series(**values)
@@ -126,7 +126,7 @@ def export(store: CompletionStore, target: Path, keys: Collection[str] | None = 
         keys: The completions wanted; None takes all of the store.
 
     Returns:
-        Number of completions, and the slice's digest: tell it to those who import.
+        Number of completions, and the slice's digest, which those who import it compare.
     """
     wanted = None if keys is None else set(keys)
     count = 0
@@ -144,9 +144,9 @@ def export(store: CompletionStore, target: Path, keys: Collection[str] | None = 
                 described["units"][name] = sha256
                 described["series"][digest] = json.loads(store.files.cat_file(f"{folder}/series.json"))
                 count += len(table)
-        told = json.dumps(described, indent=1, sort_keys=True).encode()
-        archive.writestr(zipfile.ZipInfo("slice.json"), told)
-    return count, hashlib.sha256(told).hexdigest()
+        listing = json.dumps(described, indent=1, sort_keys=True).encode()
+        archive.writestr(zipfile.ZipInfo("slice.json"), listing)
+    return count, hashlib.sha256(listing).hexdigest()
 
 
 def _selected(store: CompletionStore, folder: str, wanted: set[str] | None) -> Iterator[pa.Table]:
@@ -193,10 +193,10 @@ def import_slice(store: CompletionStore, source: Path, digest: str | None = None
             names = archive.namelist()
             if len(names) != len(set(names)) or "slice.json" not in names:
                 raise refused("its list of files is not that of a slice")
-            told = archive.read("slice.json")
-            if digest is not None and hashlib.sha256(told).hexdigest() != digest:
+            listing = archive.read("slice.json")
+            if digest is not None and hashlib.sha256(listing).hexdigest() != digest:
                 raise refused("its digest is another than the one you gave", key="digest")
-            described = json.loads(told)
+            described = json.loads(listing)
             if set(names) != {"slice.json", *described["units"]}:
                 raise refused("it holds other files than it lists")
             units: list[tuple[Series, pa.Table]] = []
@@ -228,15 +228,15 @@ def import_slice(store: CompletionStore, source: Path, digest: str | None = None
 def collect(
     store: CompletionStore, needed: Collection[str], older_than_seconds: float, *, remove: bool = False
 ) -> tuple[int, int]:
-    """Drop old completions that nobody needs, and merge the units that stay into fewer.
+    """Drop old completions that no result names, and merge the remaining units into fewer.
 
     Args:
-        needed: Keys that current results name; they stay however old they are.
+        needed: Keys that current results name; they are kept at any age.
         older_than_seconds: Units younger than this are left alone.
-        remove: Without it, only count.
+        remove: False only counts.
 
     Returns:
-        Completions that go, and completions that stay.
+        Completions removed, and completions kept.
     """
     needed = set(needed)
     limit = time.time_ns() - int(older_than_seconds * 1e9)
@@ -254,7 +254,7 @@ def collect(
         if not remove or not old:
             continue
         first = int(old[0].rsplit("/", 1)[-1].split("-")[0])
-        # New units come before old ones go, and bear the oldest time: the first completion of a key still counts.
+        # New units are written before old units go, under the oldest time: the first completion of a key counts.
         written = {
             store.put_unit(folder, table, first + number)
             for number, table in enumerate(_merged(table for table in stays if len(table)))

@@ -1,4 +1,4 @@
-"""Backends: requests in, completions out, each handed over as soon as it is finished.
+"""Backends: requests in, completions out, each as soon as it is finished.
 
     vllm          the default wherever vLLM is installed, on GPU and on CPU
     transformers  encoder-decoder models, which vLLM does not serve; and machines without vLLM

@@ -1,4 +1,4 @@
-"""What every backend takes and gives, and which one serves a model on this machine."""
+"""The interface of the backends, and the choice of a backend for a model on this machine."""
 
 import importlib.util
 import logging
@@ -26,7 +26,7 @@ class PendingRequest:
 
 @dataclass(frozen=True, slots=True)
 class Generated:
-    """What came back for one request."""
+    """The completion of a request."""
 
     key: str
     text: str

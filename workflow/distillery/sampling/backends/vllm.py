@@ -1,7 +1,7 @@
 """vLLM's offline engine in the job's own process, on GPU and on CPU.
 
-All requests are handed over at once and come back as they finish. The engine is loaded at the first call, when the
-longest prompt is known, so that its context and cache are no larger than the job needs.
+All requests are added at once, and completions come back as they finish. The engine is loaded at the first call, when
+the longest prompt is known: its context and cache are no larger than the job needs.
 """
 
 import os
@@ -20,6 +20,8 @@ os.environ.setdefault("VLLM_LOGGING_LEVEL", "WARNING")
 os.environ.setdefault("VLLM_NO_USAGE_STATS", "1")
 
 CPU_CACHE_GIB = 1
+HIGHEST_TEMPERATURE = 2.0
+"""vLLM refuses more."""
 
 
 class VllmBackend(Backend):
@@ -35,6 +37,13 @@ class VllmBackend(Backend):
         self._room = 0
 
     def generate(self, requests: Sequence[PendingRequest], series: Series) -> Iterator[Generated]:
+        if series.temperature > HIGHEST_TEMPERATURE:
+            raise UserError(
+                f"vLLM samples at temperatures up to {HIGHEST_TEMPERATURE:g}",
+                key="decoding.temperature",
+                value=series.temperature,
+                remedy="Lower it, or set DISTILLERY_BACKEND=transformers",
+            )
         from vllm import SamplingParams
         from vllm.sampling_params import RequestOutputKind, StructuredOutputsParams
 
@@ -43,30 +52,30 @@ class VllmBackend(Backend):
         )
         constraint: dict[str, Any] = {}
         if choices:
-            # Their log-probabilities are asked for by token: which others a build reports differs (before or after
-            # the constraint), and these five are only compared with each other.
+            # Log-probabilities are requested by token: builds differ in which others they report (before or after the
+            # constraint), and the choices are only compared with each other.
             constraint = {
                 "structured_outputs": StructuredOutputsParams(choice=list(choices)),
                 "logprob_token_ids": list(choices.values()),
             }
         prompts = [
-            encode_prompt(self._tokenizer, one.request.prompt, special_tokens=one.request.special_tokens)
-            for one in requests
+            encode_prompt(self._tokenizer, pending.request.prompt, special_tokens=pending.request.special_tokens)
+            for pending in requests
         ]
         self._make_room(max(map(len, prompts)) + series.max_new_tokens)
-        for one, token_ids in zip(requests, prompts, strict=True):
+        for pending, token_ids in zip(requests, prompts, strict=True):
             parameters = SamplingParams(
                 temperature=series.temperature,
                 top_p=series.top_p,
                 top_k=series.top_k,
                 max_tokens=series.max_new_tokens,
                 stop=list(series.stop),
-                seed=one.seed if series.temperature > 0 else None,
+                seed=pending.seed if series.temperature > 0 else None,
                 output_kind=RequestOutputKind.FINAL_ONLY,
                 logprobs=0 if series.scored else None,
                 **constraint,
             )
-            self._engine.add_request(one.key, {"prompt_token_ids": token_ids}, parameters)
+            self._engine.add_request(pending.key, {"prompt_token_ids": token_ids}, parameters)
         while self._engine.has_unfinished_requests():
             for output in self._engine.step():
                 if output.finished:
