@@ -1,7 +1,7 @@
 """A teacher, a committee and a reader of prompts behind one loopback endpoint; every answer is written down here.
 
-The endpoint is reached as a proxy, so that models name the same address in every run: completion ids, seeds and all
-draws that follow from them are the same on each machine. An answer depends on the text of the prompt alone.
+Models name the same address in every run, which carry_out.py leads to the port of the server: completion ids, seeds and
+all draws that follow from them are the same on each machine. An answer depends on the text of the prompt alone.
 
     greek letters    teachers and reviewers of the committee
     two letters      a question: `kk 2 + 2`
@@ -13,7 +13,8 @@ import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
-ENDPOINT = "http://teachers.test/v1"
+HOST = "teachers.test"
+ENDPOINT = f"http://{HOST}/v1"
 GOLD = {"bb 1 + 2": 3, "kk 2 + 2": 4, "zz 4 + 1": 5, "aa 3 + 3": 6, "mm 5 + 2": 7, "xx 6 + 2": 8}
 UNTAUGHT = {"vv 7 + 2": 9, "ww 1 + 1": 2}
 """In the test split only."""
@@ -178,13 +179,11 @@ class Endpoint:
                 """Print nothing."""
 
         self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.proxy = f"http://127.0.0.1:{self.server.server_port}"
         threading.Thread(target=self.server.serve_forever, daemon=True).start()
 
     def environment(self) -> dict[str, str]:
         """What sends a job's requests here."""
-        names = ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY")
-        return {**dict.fromkeys(names, self.proxy), "no_proxy": "", "NO_PROXY": "", "DISTILLERY_API_RETRIES": "0"}
+        return {"SCRIPTED_ENDPOINT": f"{HOST}:{self.server.server_port}", "DISTILLERY_API_RETRIES": "0"}
 
     def close(self) -> None:
         self.server.shutdown()
