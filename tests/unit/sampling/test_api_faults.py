@@ -1,10 +1,12 @@
 """An endpoint that fails, lies and charges: what arrives is stored and billed once, and nothing is paid for twice."""
 
 import _thread
+import contextlib
 import json
 import os
 import random
 import threading
+import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
@@ -36,6 +38,9 @@ TRY_AGAIN = [(429, b"", {"Retry-After": "0"}), (500, b"oops", {}), (503, {}, {})
 STRANGE = [b"{", [], {"choices": None}, chat(None), chat("x", "zap"), chat("a\ud800"), chat("x", usage=None)]
 
 
+DRIP = b"a body that comes a byte at a time, for a minute"
+
+
 class Server:
     """Answers each request with what `answer(prompt, number)` gives: (status, body or bytes, headers)."""
 
@@ -59,6 +64,12 @@ class Server:
                 for name, value in {"Content-Length": str(len(data)), **headers}.items():
                     self.send_header(name, value)
                 self.end_headers()
+                if data is DRIP:
+                    with contextlib.suppress(OSError):
+                        for _ in range(3000):
+                            self.wfile.write(b" ")
+                            self.wfile.flush()
+                            time.sleep(0.02)
                 self.wfile.write(data)
 
             def log_message(self, *_):
@@ -81,7 +92,7 @@ def teacher(tmp_path, monkeypatch):
     def make(answer, limits=None, **model):
         server = Server(answer)
         servers.append(server)
-        declared = ApiModel(kind="api", id="t", endpoint=server.url, key="MY_KEY", **model)
+        declared = ApiModel(**{"kind": "api", "id": "t", "endpoint": server.url, "key": "MY_KEY"} | model)
         made = prepare_model(declared, tmp_path / "model", parent=None, downloads=tmp_path)
         monkeypatch.setenv("DISTILLERY_PRICES", json.dumps({made.identity: [1e6, 2e6]}))
         sampler = CompletionSampler(tmp_path / "model", made.identity, "api", CompletionStore(str(tmp_path / "store")))
@@ -262,6 +273,30 @@ def test_a_redirect_is_not_followed(teacher):
         ask(sampler, 3)
     assert other.prompts == []
     other.http.shutdown()
+
+
+def test_the_proxy_of_the_environment_is_used(teacher, monkeypatch):
+    proxy = Server(lambda prompt, _: (200, chat(f"through the proxy: {prompt}"), {}))
+    monkeypatch.delenv("NO_PROXY", raising=False)
+    monkeypatch.delenv("no_proxy", raising=False)
+    monkeypatch.setenv("HTTP_PROXY", proxy.url.removesuffix("/v1"))
+    monkeypatch.setenv("http_proxy", proxy.url.removesuffix("/v1"))
+    sampler, server = teacher(lambda *_: (200, chat("no proxy"), {}), endpoint="http://teacher.example/v1")
+    assert [found.text for found in ask(sampler, 1)] == ["through the proxy: question 0"]
+    assert server.prompts == []
+    proxy.http.shutdown()
+
+
+def test_a_response_that_drips_is_cut_off(teacher, monkeypatch):
+    """A byte now and then keeps every single read short; the whole response has a limit of its own."""
+    monkeypatch.setattr(api, "RESPONSE_SECONDS", 0.5)
+    monkeypatch.setenv("DISTILLERY_API_RETRIES", "0")
+
+    sampler, _ = teacher(lambda *_: (200, DRIP, {"Content-Length": "1000000"}))
+    started = time.monotonic()
+    with pytest.raises(UserError, match="requests failed for good"):
+        ask(sampler, 1)
+    assert time.monotonic() - started < 60
 
 
 def test_a_response_without_end_is_cut_off(teacher, monkeypatch):

@@ -91,7 +91,11 @@ class ApiBackend(Backend):
             api_key=key,
             max_retries=0,
             timeout=httpx2.Timeout(RESPONSE_SECONDS, connect=30.0),
-            http_client=httpx2.Client(transport=BoundedTransport(), follow_redirects=False, timeout=RESPONSE_SECONDS),
+            http_client=httpx2.Client(
+                event_hooks={"request": [_start], "response": [_bound]},
+                follow_redirects=False,
+                timeout=RESPONSE_SECONDS,
+            ),
         )
 
     def generate(self, requests: Sequence[PendingRequest], series: Series) -> Iterator[Generated]:
@@ -271,15 +275,17 @@ def _retry_after(error: openai.OpenAIError, attempt: int) -> float:
     return min(max(seconds, 0.0), 120.0)
 
 
-class BoundedTransport(httpx2.HTTPTransport):
-    """HTTP with a limit of bytes and of seconds for each whole response."""
+# Hooks, not a transport of our own: with one, httpx no longer obeys HTTP_PROXY, HTTPS_PROXY and NO_PROXY.
 
-    def handle_request(self, request: httpx2.Request) -> httpx2.Response:
-        until = time.monotonic() + RESPONSE_SECONDS
-        response = super().handle_request(request)
-        assert isinstance(response.stream, httpx2.SyncByteStream)
-        response.stream = _Bounded(response.stream, until)
-        return response
+
+def _start(request: httpx2.Request) -> None:
+    request.extensions["until"] = time.monotonic() + RESPONSE_SECONDS
+
+
+def _bound(response: httpx2.Response) -> None:
+    """Limit the bytes and the seconds of the whole response; its body is not read yet."""
+    assert isinstance(response.stream, httpx2.SyncByteStream)
+    response.stream = _Bounded(response.stream, response.request.extensions["until"])
 
 
 class _Bounded(httpx2.SyncByteStream):
