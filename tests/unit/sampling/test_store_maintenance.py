@@ -51,7 +51,7 @@ def test_a_whole_store_has_no_faults(store):
     ("damage", "fault"),
     [
         (lambda data: data[:-9], "torn or changed"),
-        (lambda data: data.replace(b"four", b"five"), "torn or changed"),
+        (lambda data: data[: len(data) // 2] + bytes([data[len(data) // 2] ^ 1]) + data[len(data) // 2 + 1 :], "torn or"),
     ],
 )
 def test_a_damaged_unit_is_found(store, damage, fault):
@@ -60,7 +60,7 @@ def test_a_damaged_unit_is_found(store, damage, fault):
         data = file.read()
     with open(name, "wb") as file:
         file.write(damage(data))
-    assert [(where, fault in what) for where, what in verify(store)] == [(name, True)] or damage(data) == data
+    assert [(where, fault in what) for where, what in verify(store)] == [(name, True)]
 
 
 def test_a_key_that_does_not_follow_from_its_prompt_is_found(store):
