@@ -1,8 +1,9 @@
 """CONTRIBUTING.md is followed, block by block, on a copy of the project; then the result runs.
 
-Each block names its file in the first line. A `diff` adds lines behind a line that must be there.
+Each block names its file in the first line. A `diff` adds lines behind a line that must be there, and removes lines.
 """
 
+import csv
 import json
 import os
 import re
@@ -11,6 +12,7 @@ import sys
 import textwrap
 from pathlib import Path
 
+import pyarrow.parquet
 import pytest
 import yaml
 
@@ -35,13 +37,16 @@ def follow(project, section: str) -> None:
 
 
 def patched(text: str, diff: str) -> str:
-    """`text` with each `+` line of the diff behind the line before it."""
+    """`text` with each `+` line of the diff behind the line before it, and without the `-` lines."""
     lines = text.splitlines()
     at = 0
     for line in diff.splitlines():
         if line.startswith("+"):
             at += 1
             lines.insert(at, line[1:])
+        elif line.startswith("-"):
+            at = lines.index(line[1:]) - 1
+            del lines[at + 1]
         else:
             at = lines.index(line[1:])
     return "\n".join(lines) + "\n"
@@ -318,6 +323,68 @@ def test_recipes_that_differ_in_name_alone_have_equal_jobs_of_training(project):
     recipes, (one, other) = json.loads(python(project, code).stdout.splitlines()[-1])
     assert len(set(recipes)) == 2
     assert one == other and "recipe" not in one
+
+
+# A kind of model
+
+
+def test_a_kind_of_model_is_its_settings_and_a_case(project):
+    follow(project, "Add a kind of model")
+    code = """
+    import hashlib, importlib, shutil, sys
+    from pathlib import Path
+    from distillery.errors import UserError
+    sys.path.insert(0, "workflow/scripts")
+    main = importlib.import_module("base_model").main
+    made = Path("made")
+    main(made / "source", made / "source.json", {"kind": "random", "hidden_size": 32}, "source")
+    archive = shutil.make_archive("made/source", "zip", made / "source")
+    pinned = {"kind": "zip", "path": archive, "sha256": hashlib.sha256(Path(archive).read_bytes()).hexdigest()}
+    main(made / "copy", made / "copy.json", pinned, "copy")
+    weights = [(made / name / "model.safetensors").read_bytes() for name in ("source", "copy")]
+    print(weights[0] == weights[1])
+    try:
+        main(made / "other", made / "other.json", {**pinned, "sha256": "0" * 64}, "other")
+    except UserError as error:
+        print(error)
+    """
+    same, refused = python(project, code).stdout.splitlines()
+    assert same == "True"
+    assert "made/source.zip" in refused and "pinned" in refused
+    project.change_yaml("config/models.yaml", lambda file: file.update(zipped={"kind": "zip", "path": "x.zip"}))
+    assert "sha256" in faults(project)
+
+
+# A column of tables
+
+
+def test_a_column_of_tables_stands_in_pages_and_files(project):
+    follow(project, "Add a column of tables")
+    code = """
+    from pathlib import Path
+    from distillery.evaluation.table_formats import write_csv, write_markdown, write_parquet
+    from distillery.evaluation.tables import Row, Table
+    row = Row(
+        task="t", task_title="T", recipe="r", arm_title="R", arm="R", swept={}, model="m", seeds=(1,), questions=80,
+        accuracy=50.0, interval=(39.5, 60.0), others={}, unparsable=0.0, truncated=0.0, raised=None, rounds=(),
+        training_rows=None, samples_used=None, train_seconds=None, device=None, published=None, published_source=None,
+        difference=None, difference_interval=None, predictions=(), examples=(),
+    )
+    table = Table("e", "E", None, "", "paper", (), None, (row,), {})
+    write_csv(table, Path("table.csv"))
+    write_markdown(table, Path("table.md"))
+    write_parquet(table, Path("table.parquet"))
+    """
+    python(project, code)
+    (row,) = csv.DictReader((project.root / "table.csv").open())
+    assert row["width"] == "20.5"
+    heading, line = [
+        [cell.strip() for cell in line.strip("|").split("|")]
+        for line in (project.root / "table.md").read_text().splitlines()
+        if line.startswith("| T")
+    ]
+    assert line[heading.index("Width")] == "20.5"
+    assert pyarrow.parquet.read_table(project.root / "table.parquet").column("width").to_pylist() == [20.5]
 
 
 # A stage

@@ -51,7 +51,10 @@ def test_a_whole_store_has_no_faults(store):
     ("damage", "fault"),
     [
         (lambda data: data[:-9], "torn or changed"),
-        (lambda data: data[: len(data) // 2] + bytes([data[len(data) // 2] ^ 1]) + data[len(data) // 2 + 1 :], "torn or"),
+        (
+            lambda data: data[: len(data) // 2] + bytes([data[len(data) // 2] ^ 1]) + data[len(data) // 2 + 1 :],
+            "torn or",
+        ),
     ],
 )
 def test_a_damaged_unit_is_found(store, damage, fault):

@@ -66,7 +66,8 @@ class Manifest(_Frozen):
     """What a model folder holds."""
 
     name: str
-    kind: Literal["hub", "local", "wheel", "pruned", "random", "trained", "api"]
+    kind: str
+    """Kind of `config/models.yaml`, or `trained`."""
     architecture: Literal["causal", "encoder-decoder", "api"]
     identity: str
     files: dict[str, str]
