@@ -52,7 +52,7 @@ SLIPS = [
          "peer_review/test_settings_review"),
     Slip("seeds", "peer_review/mistakes.py", 'draw_key(student_answers.seed, SALT, qid)', 'draw_key(0, SALT, qid)',
          "peer_review/test_settings_review"),
-    Slip("seeds", "programs/repair_rows.py", 'draw_key(seed, f"inject {one}"', 'draw_key(0, f"inject {one}"',
+    Slip("seeds", "programs/repair_rows.py", 'draw_key(seed, f"inject {error}"', 'draw_key(0, f"inject {one}"',
          "training/test_settings_rows"),
     # What is sent to a model
     Slip("sent", "sampling/requests.py", "stop=tuple(stop),", "stop=tuple(stop[:1]),", "sampling/test_store"),

@@ -194,7 +194,7 @@ CHANGES = [
         {"mistakes": 1, "ask_teachers": 2, **BELOW_TEACHERS},
     ),
     Change(
-        "the exam's decoding",
+        "the decoding of student answers",
         replace("config/samplers/tiny-student-answers.yaml", "max_new_tokens: 12", "max_new_tokens: 11"),
         {"sample_student_answers": 1, "verify_student_answers": 1, "mistakes": 1, "ask_teachers": 2, **BELOW_TEACHERS},
     ),

@@ -270,7 +270,7 @@ def test_the_document_shows_the_contract_that_is_tested():
         return f" (run up to the {Path(change.target).parts[1]})" if change.target else ""
 
     table = markdown(
-        ["change", "planned by Snakemake", "computed", "samples drawn"],
+        ["change", "planned by Snakemake", "computed", "completions generated"],
         [(row.what, told(row.planned), told(row.computed) + until(row), row.drawn) for row in CHANGES],
     )
     assert documented("contract", table) == table

@@ -28,8 +28,8 @@ def main(
     for path, questions in ((train, made.train), (dev, made.dev), (test, made.test)):
         write_records(path, questions)
     with atomic_open(exemplars) as out:
-        for one in made.exemplars:
-            out.write(canonical_json(asdict(one)) + "\n")
+        for exemplar in made.exemplars:
+            out.write(canonical_json(asdict(exemplar)) + "\n")
     write_json(summary, summarise(task, made))
 
 

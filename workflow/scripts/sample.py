@@ -21,10 +21,10 @@ def main(
     from distillery.sampling.sampler import CompletionSampler, sample
 
     model_sampler = CompletionSampler.of(manifest)
-    drawn, counts = sample(
+    generated, counts = sample(
         read_records(questions, Question), read_json_lines(exemplars), spec, model_sampler, sampler=sampler
     )
-    write_records(completions, drawn)
+    write_records(completions, generated)
     write_json(summary, counts)
     return model_sampler.report()
 

@@ -18,7 +18,7 @@ def main(
     """Write the graded predictions, one a question, and the scores of every grader.
 
     Args:
-        rounds: All versions of the predictions, where the student mended them: adds the accuracy after each round.
+        rounds: All versions of the predictions, where the student refined them: adds the accuracy after each round.
     """
     from distillery.config.task import Grader
     from distillery.evaluation.score import score, score_rounds

@@ -28,12 +28,12 @@ def main(
 
     asked = list(read_records(questions, Question))
     rules = {name: Grader.model_validate(section) for name, section in graders.items()}
-    written = [one for path in rationales for one in read_records(path, Taught)]
+    written = [rationale for path in rationales for rationale in read_records(path, Taught)]
     judged, counts = [], {}
     for teacher, section in sorted(readings.items()):
-        own = [one for one in written if one.sampler == teacher]
+        own = [rationale for rationale in written if rationale.sampler == teacher]
         found, counts[teacher], _ = verify(own, asked, rules, Reading.model_validate(section))
-        judged += [TaughtVerdict.model_validate(one.model_dump()) for one in found]
+        judged += [TaughtVerdict.model_validate(verdict.model_dump()) for verdict in found]
     write_records(verdicts, judged)
     write_json(summary, counts)
 

@@ -88,19 +88,19 @@ def _solution(tree: ast.Module) -> ast.FunctionDef | None:
 
 def _stored(node: ast.AST) -> list[str]:
     """Names that a statement stores, in the order of the text."""
-    names = [one for one in ast.walk(node) if isinstance(one, ast.Name) and isinstance(one.ctx, ast.Store)]
+    names = [found for found in ast.walk(node) if isinstance(found, ast.Name) and isinstance(found.ctx, ast.Store)]
     return [name.id for name in sorted(names, key=lambda name: (name.lineno, name.col_offset))]
 
 
 def _loaded(node: ast.AST) -> list[ast.Name]:
-    return [one for one in ast.walk(node) if isinstance(one, ast.Name) and isinstance(one.ctx, ast.Load)]
+    return [found for found in ast.walk(node) if isinstance(found, ast.Name) and isinstance(found.ctx, ast.Load)]
 
 
 # As released.
 
 
 def _paper_name_error(tree: ast.Module, function: ast.FunctionDef, rng: random.Random) -> ast.Module | None:
-    stores = [one for one in ast.walk(tree) if isinstance(one, ast.Name) and isinstance(one.ctx, ast.Store)]
+    stores = [node for node in ast.walk(tree) if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)]
     for name in stores:
         name.id = f"undefined_var_{rng.randint(0, 9999)}"
     return tree if stores else None
@@ -141,7 +141,7 @@ def _misspelt(name: str, taken: set[str], rng: random.Random) -> str:
     variants = [f"{name}_{word}" for word in ("total", "value", "count")] + [f"{name}s", f"num_{name}"]
     if len(words) > 1:
         variants += ["_".join(words[1:]), "_".join(words[:-1]), "_".join(reversed(words))]
-    free = [one for one in variants if one not in taken and one.isidentifier() and not one.startswith("_")]
+    free = [new for new in variants if new not in taken and new.isidentifier() and not new.startswith("_")]
     return rng.choice(free or [f"{name}_{number}" for number in range(2, 100) if f"{name}_{number}" not in taken])
 
 
@@ -155,7 +155,7 @@ def _repaired_name_error(tree: ast.Module, function: ast.FunctionDef, rng: rando
     if lost and rng.random() < 0.5:
         del function.body[rng.choice(lost)]
         return tree
-    known = {one.id for one in ast.walk(tree) if isinstance(one, ast.Name)} | set(dir(builtins))
+    known = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)} | set(dir(builtins))
     chosen = rng.choice(loads)
     chosen.id = _misspelt(chosen.id, known, rng)
     return tree

@@ -49,7 +49,7 @@ def repair_rows(
         except Unparsable as fault:
             dropped[f"not printable: {fault.rule}"] += 1
             continue
-        drawn = sorted(source.inject, key=lambda one: draw_key(seed, f"inject {one}", completion.completion_id, 0))
+        drawn = sorted(source.inject, key=lambda error: draw_key(seed, f"inject {error}", completion.completion_id, 0))
         for number, error_class in enumerate(drawn[: source.injections]):
             key = draw_key(seed, f"place {error_class}", completion.completion_id, 0)
             text = inject(program, error_class, random.Random(str(key)), source.injection)
@@ -57,27 +57,27 @@ def repair_rows(
                 dropped[f"no place for {error_class}"] += 1
             else:
                 wrong.append(_Wrong(question, completion, number, error_class, text, target))
-    runs, _ = run_programs([one.program for one in wrong])
-    clean, _ = run_programs([one.target for one in wrong])
+    runs, _ = run_programs([version.program for version in wrong])
+    clean, _ = run_programs([version.target for version in wrong])
     rows = []
-    for one, run, before in zip(wrong, runs, clean, strict=True):
-        if source.injection == "repaired" and not confirmed(run, one.error_class, before):
-            dropped[f"{one.error_class} not raised"] += 1
+    for version, run, before in zip(wrong, runs, clean, strict=True):
+        if source.injection == "repaired" and not confirmed(run, version.error_class, before):
+            dropped[f"{version.error_class} not raised"] += 1
             continue
         if source.injection == "paper":
             feedback = ""
-        elif one.error_class == "operand_swap":
+        elif version.error_class == "operand_swap":
             feedback = SILENT
         else:
             feedback = needs_refinement(run, "number") or SILENT
         rows.append(
             TrainingRow(
-                qid=one.question.qid,
+                qid=version.question.qid,
                 source=name,
-                sample_index=one.completion.sample_index * len(source.inject) + one.number,
-                completion_id=one.completion.completion_id,
-                prompt=prompt.input(one.question.question, program=one.program, feedback=feedback),
-                target=_target(prompt, one),
+                sample_index=version.completion.sample_index * len(source.inject) + version.number,
+                completion_id=version.completion.completion_id,
+                prompt=prompt.input(version.question.question, program=version.program, feedback=feedback),
+                target=_target(prompt, version),
             )
         )
     return rows, dropped

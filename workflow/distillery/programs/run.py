@@ -41,6 +41,6 @@ def run_programs(programs: Sequence[str]) -> tuple[list[Execution], dict[str, An
             remedy="Free memory and processes and run again; docs/sandbox.md says what each profile needs",
         )
     logger.info("%d programs, %d different, in %.1f s (%s)", len(programs), len(distinct), seconds, profile)
-    return [runs[one] for one in programs], {
+    return [runs[program] for program in programs], {
         "programs": len(programs), "distinct_programs": len(distinct), "sandbox": profile, "seconds": round(seconds, 2)
     }  # fmt: skip

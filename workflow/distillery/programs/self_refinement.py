@@ -43,19 +43,21 @@ def refine(
     renderer = Renderer(prompt, exemplars, REPAIR_FIELDS)
     wrap = wrapper(prompt, model_sampler.folder)
     text_of = {question.qid: question.question for question in questions}
-    current = {one.qid: one for one in completions}
-    open_ones = sorted(current)
+    current = {completion.qid: completion for completion in completions}
+    unsolved = sorted(current)
     drafts: list[Draft] = []
     counts: list[dict[str, int]] = []
     for number in range(spec["rounds"] + 1):
-        told = _feedback([current[qid] for qid in open_ones], spec["answer"])
-        for qid, (_, feedback) in zip(open_ones, told, strict=True):
-            one = current[qid]
+        feedbacks = _feedback([current[qid] for qid in unsolved], spec["answer"])
+        for qid, (_, feedback) in zip(unsolved, feedbacks, strict=True):
+            version = current[qid]
             drafts.append(
-                Draft(qid=qid, round=number, completion_id=one.completion_id, text=one.text, feedback=feedback)
+                Draft(qid=qid, round=number, completion_id=version.completion_id, text=version.text, feedback=feedback)
             )
-        failed = [(qid, shown, feedback) for qid, (shown, feedback) in zip(open_ones, told, strict=True) if feedback]
-        counts.append({"asked": len(open_ones), "failed": len(failed)})
+        failed = [
+            (qid, shown, feedback) for qid, (shown, feedback) in zip(unsolved, feedbacks, strict=True) if feedback
+        ]
+        counts.append({"asked": len(unsolved), "failed": len(failed)})
         if not failed or number == spec["rounds"]:
             break
         requests = [
@@ -73,7 +75,7 @@ def refine(
                     "completion_tokens": current[qid].completion_tokens + answer.completion_tokens,
                 }
             )
-        open_ones = [qid for qid, _, _ in failed]
+        unsolved = [qid for qid, _, _ in failed]
     return [current[qid] for qid in sorted(current)], drafts, {"rounds": counts}
 
 
@@ -84,13 +86,13 @@ def most_repairs(spec: Mapping[str, Any]) -> int:
 
 def _feedback(completions: Sequence[Completion], answer: str) -> list[tuple[str, str | None]]:
     """Of each completion, the program as it is shown again, and what went wrong with it; None if nothing did."""
-    found = [extract(one.text).program for one in completions]
+    found = [extract(completion.text).program for completion in completions]
     runs, _ = run_programs([program for program in found if program is not None])
     waiting = iter(runs)
-    told: list[tuple[str, str | None]] = []
+    feedbacks: list[tuple[str, str | None]] = []
     for completion, program in zip(completions, found, strict=True):
         if program is None:
-            told.append((completion.text.strip()[:LONGEST_TEXT], NO_PROGRAM))
+            feedbacks.append((completion.text.strip()[:LONGEST_TEXT], NO_PROGRAM))
         else:
-            told.append((program, needs_refinement(next(waiting), answer)))
-    return told
+            feedbacks.append((program, needs_refinement(next(waiting), answer)))
+    return feedbacks

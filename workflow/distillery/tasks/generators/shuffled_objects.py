@@ -91,8 +91,8 @@ def generate(draw: Draw, options: Mapping[str, Any]) -> Drawn:
         program=program_of(
             f"has = {{{', '.join(f'{name!r}: {kind!r}' for name, kind in zip(names, kinds, strict=True))}}}",
             *(
-                f"has[{names[one]!r}], has[{names[other]!r}] = has[{names[other]!r}], has[{names[one]!r}]"
-                for one, other in swaps
+                f"has[{names[giver]!r}], has[{names[taker]!r}] = has[{names[taker]!r}], has[{names[giver]!r}]"
+                for giver, taker in swaps
             ),
             f"choices = {{{', '.join(f'{kind!r}: {letter!r}' for letter, kind in zip('ABC', kinds, strict=True))}}}",
             f"result = choices[has[{names[asked]!r}]]",
