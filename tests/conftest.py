@@ -1,6 +1,7 @@
 """Settings of all tests: threads, Hypothesis, and the report of a machine for continuous integration."""
 
 import os
+from collections.abc import Iterator
 
 import pytest
 from hypothesis import settings
@@ -18,6 +19,15 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
 
 GOLDEN_TESTS = 107
 """Tests with the mark `golden` that run where all of the papers' data is present. Raise it with each new one."""
+
+
+@pytest.fixture(autouse=True)
+def environment_of_its_own() -> Iterator[None]:
+    """Each test leaves the environment as it was: planning in this process sets the variables of a run."""
+    before = dict(os.environ)
+    yield
+    os.environ.clear()
+    os.environ.update(before)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -153,6 +153,8 @@ def mutations(node: ast.AST) -> Iterator[Callable[[], None]]:
                 continue
             if isinstance(child, ast.AST):
                 yield from mutations(child)
+        if name == "body" and isinstance(node, ast.ClassDef):
+            continue  # what a class body raises is raised on import, which every stage that imports the module sees
         if name in REPLACED and isinstance(value, list) and value:
             yield lambda name=name: setattr(node, name, REPLACED[name])
     match node:

@@ -1,10 +1,10 @@
 """An endpoint that fails, lies and charges: what arrives is stored and billed once, and nothing is paid for twice."""
 
-import _thread
 import contextlib
 import json
 import os
 import random
+import signal
 import threading
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -229,12 +229,20 @@ def test_answers_under_way_are_kept_when_a_key_is_refused(teacher):
     assert stored(sampler)[1] == 15 == len(server.prompts) - 1
 
 
-def test_answers_under_way_are_kept_on_ctrl_c(teacher):
+@pytest.fixture
+def ctrl_c():
+    """Sends SIGINT to this process, which raises even where a shell started the tests in the background."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield lambda: os.kill(os.getpid(), signal.SIGINT)
+    signal.signal(signal.SIGINT, before)
+
+
+def test_answers_under_way_are_kept_on_ctrl_c(teacher, ctrl_c):
     begun, interrupted = threading.Barrier(16, timeout=20), threading.Event()
 
     def answer(prompt, number):
         if begun.wait() == 0:
-            _thread.interrupt_main()
+            ctrl_c()
             interrupted.set()
         interrupted.wait(20)
         return 200, chat(prompt), {}
