@@ -130,7 +130,7 @@ def test_rows_that_are_held_out_are_not_trained_on_and_their_loss_is_told_over_t
 T5 = "tiny/test/tiny-t5/{recipe}/tiny-t5/seed1"
 PLAIN, WEIGHTLESS = (
     T5.format(recipe=f"pad-with-verification.{changed}")
-    for changed in ("scorer=none", "scorer=execution.steps.lambda=0.0")
+    for changed in ("scorer=none", "steps.lambda=0.0.scorer=execution")
 )
 
 
