@@ -41,9 +41,11 @@ test: environment ## Run all tests but those that kill jobs for minutes
 	$(BIN)/pytest -m "not kill" $(PARALLEL) $(PYTEST_OPTIONS)
 
 .PHONY: test-nightly
-test-nightly: environment ## Kill jobs at random moments (twelve minutes), and fuzz gate and parser with 10,000 cases
+test-nightly: environment ## Kill jobs at random moments (twelve minutes); 10,000 cases for each fuzzer, 10,000 faulty requests
 	DISTILLERY_BACKEND=auto $(BIN)/pytest tests/workflow/test_kill.py $(PYTEST_OPTIONS)
-	HYPOTHESIS_PROFILE=nightly $(BIN)/pytest tests/unit/programs/test_gate.py tests/unit/programs/test_execution.py $(PYTEST_OPTIONS)
+	HYPOTHESIS_PROFILE=nightly $(BIN)/pytest tests/unit/programs/test_gate.py tests/unit/programs/test_execution.py \
+		tests/unit/programs/test_model_texts.py tests/unit/verification/test_model_texts.py \
+		tests/unit/sampling/test_api_faults.py $(PARALLEL) $(PYTEST_OPTIONS)
 
 .PHONY: test-quick
 test-quick: environment lint ## Lint, types and the tests that take seconds (under two minutes)

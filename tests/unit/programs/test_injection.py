@@ -1,5 +1,6 @@
 """Error injection: deterministic, printed alike on both sides, and confirmed by running it."""
 
+import ast
 import difflib
 import random
 
@@ -72,6 +73,16 @@ def test_the_published_injection_is_reproduced(error_class, label, keeps, box):
     execution = run(box, inject(PROGRAM, error_class, random.Random(1), "paper"))
     assert execution.label == label
     assert confirmed(execution, error_class) == keeps
+
+
+@pytest.mark.parametrize("name", ["a", "i", "pas"])
+def test_a_misspelt_name_is_never_a_keyword(name):
+    """`a` and an s is `as`: the program would not parse, and its row would be dropped."""
+    program = f"def solution():\n    {name} = 4\n    return {name} * 2\n"
+    made = {inject(program, "name_error", random.Random(seed), "repaired") for seed in range(60)}
+    assert len(made) > 3
+    for text in made:
+        ast.parse(text)
 
 
 def test_the_published_name_error_renames_stores_and_keeps_loads():

@@ -282,7 +282,8 @@ def test_the_seed_decides_the_order(models, tmp_path):
     assert any(not torch.equal(one[name], other[name]) for name in one)
 
 
-def test_bf16_is_saved_as_bf16_but_small_updates_are_not_lost(models, tmp_path):
+def test_bf16_is_saved_as_bf16_and_the_joint_loss_stays_near_that_of_float32(models, tmp_path):
+    """That small updates are not lost is held by `test_settings_train.py`, precision."""
     train = TRAIN.model_copy(update={"precision": "bf16"})
     summary, weights = fit(models, tmp_path, train=train, objective=KD, mentor="mentor")
     assert all(tensor.dtype == torch.bfloat16 for tensor in weights.values())

@@ -51,10 +51,13 @@ here either: how it writes JSON is how outputs look."""
 
 LIBRARIES: dict[str, tuple[str, ...]] = {
     "questions": ("jinja2",),
+    "compose": ("jinja2",),
+    "compose_pairs": ("jinja2",),
     "base_model": ("transformers",),
     "train": ("torch", "transformers", "trl", "peft"),
-    "tables": ("pandas", "pyarrow", "altair"),
-    "output_space": ("pandas", "altair"),
+    "tables": ("jinja2", "pandas", "pyarrow", "altair", "vl-convert-python"),
+    "output_space": ("jinja2", "pandas", "altair", "vl-convert-python"),
+    "audit": ("jinja2", "statsmodels"),
 }
 """Libraries whose version shapes a stage's output. Sampling has none: completions are keyed by what was requested."""
 

@@ -18,6 +18,7 @@ Source: PaD (arXiv 2305.13888), section on self-refinement; specification, secti
 
 import ast
 import builtins
+import keyword
 import random
 import re
 from collections.abc import Iterator
@@ -141,7 +142,11 @@ def _misspelt(name: str, taken: set[str], rng: random.Random) -> str:
     variants = [f"{name}_{word}" for word in ("total", "value", "count")] + [f"{name}s", f"num_{name}"]
     if len(words) > 1:
         variants += ["_".join(words[1:]), "_".join(words[:-1]), "_".join(reversed(words))]
-    free = [new for new in variants if new not in taken and new.isidentifier() and not new.startswith("_")]
+    free = [
+        new
+        for new in variants
+        if new not in taken and new.isidentifier() and not keyword.iskeyword(new) and new[0] != "_"
+    ]
     return rng.choice(free or [f"{name}_{number}" for number in range(2, 100) if f"{name}_{number}" not in taken])
 
 
