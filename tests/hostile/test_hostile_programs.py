@@ -25,7 +25,9 @@ from distillery.programs.isolation import bwrap_programs
 from distillery.programs.sandbox import Sandbox
 
 pytestmark = pytest.mark.slow
-CPU, WALL, WAIT = 1, 20.0, 1.0
+CPU, WALL, WAIT = 2, 20.0, 1.0
+MEMORY = 256
+"""MB. Filling them takes a tenth of a second, on a machine that is short of pages ten times as much: well below CPU."""
 """Limits in seconds; WAIT is the wall's limit for programs that wait, which no load makes later."""
 ENDED = 30
 """Seconds after which a process that goes on is one that survived."""
@@ -407,7 +409,7 @@ STRONGEST = "bwrap" if namespaces_work() else "seccomp"
 def box_of(profile, gate, wall=WALL):
     wanted = STRONGEST if profile == "auto" else profile
     try:
-        box = Sandbox(profile, workers=1, wall_seconds=wall, cpu_seconds=CPU, gate=gate)
+        box = Sandbox(profile, workers=1, wall_seconds=wall, cpu_seconds=CPU, memory_mb=MEMORY, gate=gate)
     except UserError as error:
         if wanted == STRONGEST == "bwrap":
             raise
