@@ -51,6 +51,10 @@ test-nightly: environment ## Kill jobs at random moments (twelve minutes); 10,00
 test-quick: environment lint ## Lint, types and the tests that take seconds (under two minutes)
 	$(BIN)/pytest tests/unit workflow/distillery -m "not slow and not e2e and not vllm and not golden" $(PARALLEL) $(PYTEST_OPTIONS)
 
+.PHONY: reliability
+reliability: environment ## Try every class of faults and write docs/reliability.md
+	$(BIN)/pytest -m "reliability and not kill" --reliability write $(PARALLEL) $(PYTEST_OPTIONS)
+
 .PHONY: mutants
 mutants: environment ## Put faults into the code and see whether a test notices (hours; MUTANTS=verification for one room)
 	@failed=0; \

@@ -8,6 +8,8 @@ from hypothesis import settings
 
 from .machine import VARIABLE, data_root, engine_in_use, sandbox_in_use
 
+pytest_plugins = ["tests.reliability"]
+
 # Tiny models are slower with several threads, and much slower where threads spin on a busy machine.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")

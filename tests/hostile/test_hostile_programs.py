@@ -24,7 +24,7 @@ from distillery.programs.gate import refusal
 from distillery.programs.isolation import bwrap_programs
 from distillery.programs.sandbox import Sandbox
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.reliability("program")]
 CPU, WALL, WAIT = 2, 20.0, 1.0
 MEMORY = 256
 """MB. Filling them takes a tenth of a second, on a machine that is short of pages ten times as much: well below CPU."""

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-pytestmark = [pytest.mark.e2e, pytest.mark.kill]
+pytestmark = [pytest.mark.e2e, pytest.mark.kill, pytest.mark.reliability("kill")]
 
 KILLS = 20
 

@@ -123,6 +123,7 @@ def test_a_touched_weight_file_is_checked_and_served(job, maker):
     assert made(job) == (WEIGHTS, "4") and maker.runs == 1
 
 
+@pytest.mark.reliability("shared-cache")
 @pytest.mark.parametrize("damage", ["truncated entry", "missing object", "changed object"])
 def test_a_damaged_cache_costs_a_run_and_nothing_else(job, maker, damage):
     run(job, maker)

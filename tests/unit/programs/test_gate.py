@@ -141,6 +141,7 @@ REFUSED = [
 ]
 
 
+@pytest.mark.reliability("program")
 @pytest.mark.parametrize(("rule", "program"), REFUSED, ids=[f"{r}-{n}" for n, (r, _) in enumerate(REFUSED)])
 def test_what_arithmetic_never_needs_is_turned_away_by_name(rule, program):
     assert refusal(program) == rule
@@ -182,6 +183,7 @@ PIECES = st.one_of(
 )
 
 
+@pytest.mark.reliability("program", cases=FUZZ.max_examples)
 @FUZZ
 @given(st.one_of(st.lists(PIECES, max_size=120).map("".join), st.text(max_size=300)))
 def test_any_text_gets_a_rule_or_none_and_never_an_exception(text):

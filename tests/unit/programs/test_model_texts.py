@@ -32,6 +32,7 @@ HARD = {
 }
 
 
+@pytest.mark.reliability("model-text")
 @pytest.mark.parametrize("text", HARD.values(), ids=HARD)
 def test_a_program_that_python_cannot_print_is_still_a_program(text):
     program = extract(text).program
@@ -57,6 +58,7 @@ PIECES = st.one_of(
 TEXTS = st.one_of(st.lists(PIECES, max_size=80).map("".join), st.text(max_size=400))
 
 
+@pytest.mark.reliability("model-text", cases=FUZZ.max_examples)
 @FUZZ
 @given(TEXTS)
 @example(HARD["an f-string that Python cannot print"])
@@ -90,6 +92,7 @@ NUMBERS = st.one_of(
 )
 
 
+@pytest.mark.reliability("model-text", cases=FUZZ.max_examples)
 @FUZZ
 @given(
     st.sampled_from(["int", "float", "str", "bool", "none", "other"]), NUMBERS, NUMBERS, st.sampled_from(["5", "12.5"])

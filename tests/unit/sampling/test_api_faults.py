@@ -22,6 +22,8 @@ from distillery.sampling.requests import Request
 from distillery.sampling.sampler import CompletionSampler
 from distillery.sampling.store import CompletionStore
 
+pytestmark = pytest.mark.reliability("server")
+
 KEY = "sk-very-secret-key"
 DECODING = {"temperature": 0.0, "max_new_tokens": 8}
 
@@ -373,12 +375,16 @@ def test_rates_reach_the_backend(teacher):
     assert sampler._backend._pace._limits == [60_000]
 
 
+FAULTY_REQUESTS = 10_000 if os.environ.get("HYPOTHESIS_PROFILE") == "nightly" else 400
+
+
+@pytest.mark.reliability("server", cases=FAULTY_REQUESTS)
 @pytest.mark.parametrize("seed", [1])
 def test_every_answer_that_arrives_is_stored_once_and_billed_once(teacher, seed, monkeypatch):
     """Random faults of every kind, and the job again until all is there."""
     monkeypatch.setenv("DISTILLERY_API_RETRIES", "3")
     monkeypatch.setenv("DISTILLERY_REQUEST_AGAIN", "")
-    count = 10_000 if os.environ.get("HYPOTHESIS_PROFILE") == "nightly" else 400
+    count = FAULTY_REQUESTS
     draw, lock = random.Random(seed), threading.Lock()
     arrived: dict[str, int] = {}
 

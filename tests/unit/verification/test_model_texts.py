@@ -36,6 +36,7 @@ def completion(text: str, answer_text: str | None = None, finish_reason: str = "
     )
 
 
+@pytest.mark.reliability("model-text", cases=FUZZ.max_examples)
 @FUZZ
 @given(
     TEXTS, st.none() | TEXTS, st.sampled_from(["stop", "length", "refused", "failed"]), st.sampled_from([None, "-->"])
@@ -48,6 +49,7 @@ def test_every_grader_reads_every_text(text, answer_text, finish_reason, delimit
         assert not [name for name, graded in verdicts.items() if graded.reason.startswith(judging.UNFORESEEN)]
 
 
+@pytest.mark.reliability("model-text", cases=FUZZ.max_examples)
 @FUZZ
 @given(TEXTS)
 def test_every_reply_of_a_reviewer_is_read(reply):
