@@ -25,7 +25,29 @@ EVERYWHERE = [
     (r',? ?encoding="utf-8"', r",?\s?", CODEC),
 ]
 
-MUTANTS: list[Equivalent] = []
+MUTANTS = [
+    Equivalent(
+        "verification/verify.py",
+        "samples = 1 + max((verdict.sample_index for verdict in verdicts), default=-1)",
+        "samples = 1 + max((verdict.sample_index for verdict in verdicts), default=-2)",
+        "the range of degrees is empty for 0 samples and for -1",
+    ),
+    Equivalent(
+        "verification/verify.py",
+        '"share_of_questions": round(covered[-1] / len(rights), 4) if covered and rights else None,',
+        '"share_of_questions": round(covered[-1] / len(rights), 4) if covered or rights else None,',
+        "both are empty without verdicts, and neither with one",
+    ),
+    *(
+        Equivalent(
+            "verification/gold_check.py",
+            'found = grade(f"{rationale} --> {gold}", None, "stop", gold, grader, "-->")',
+            f'found = grade(f"{{rationale}} --> {{gold}}", None, "{word}", gold, grader, "-->")',
+            "every reason but `length`, `refused` and `failed` is read as `stop`",
+        )
+        for word in ("XXstopXX", "STOP")
+    ),
+]
 
 
 def reason_of(file: str, old: str, new: str) -> str | None:

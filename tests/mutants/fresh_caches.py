@@ -5,16 +5,14 @@ call it, although it would see what the mutant puts there.
 """
 
 import sys
-from collections.abc import Iterator
 
 import pytest
 
 
 @pytest.fixture(autouse=True)
-def fresh_caches() -> Iterator[None]:
+def fresh_caches() -> None:
     """Empty every `lru_cache` of the library."""
     modules = [module for name, module in sys.modules.items() if name.startswith("distillery")]
     for value in [value for module in modules for value in list(vars(module).values())]:
         if callable(getattr(value, "cache_clear", None)):
             value.cache_clear()
-    yield

@@ -176,7 +176,7 @@ def main() -> int:
         "noticed": len(noticed),
         "equivalent": equivalent,
         "survived": len(outcomes) - len(noticed) - equivalent,
-        "slowest_seconds": round(max((mutant["seconds"] for mutant in noticed), default=0.0)),
+        "slowest_seconds": round(max((mutant["seconds"] for mutant in noticed), default=0.0), 1),
         "date": datetime.date.today().isoformat(),
     }
     print(json.dumps({**figures, "module": given.module}))

@@ -46,6 +46,8 @@ def test_each_gold_answer_that_its_grader_does_not_read_back_is_named_with_its_r
 
 
 def test_gold_answers_that_their_graders_read_back_pass():
+    first_word = {"candidates": "letters", "standalone": True, "delimiter": "none"}
+    check_gold(task("letters", graders={"paper": first_word, "robust": first_word}), [question("q1", "nk")], [])
     check_gold(task("number"), [question("q1", "1,200", rationale="2 + 3")], [{"rationale": "", "gold": "-3"}])
 
 
