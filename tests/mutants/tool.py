@@ -37,6 +37,9 @@ TESTS = {
     "programs": ["tests/unit/programs", "tests/unit/training/test_settings_rows.py"],
     "tasks": ["tests/unit/tasks", "tests/unit/sampling/test_sampler.py"],
 }
+NOT_TRIED = ("src/distillery/sampling/backends/vllm.py",)
+"""Each mutant would load vLLM anew, for ten seconds. `slips.py` has slips in it, and tests with the mark `vllm`."""
+
 ROOMS = ("verification", "training", "sampling", "programs", "peer_review", "evaluation", "jobs", "tasks")
 FLOOR = 0.9
 SEED = 11
@@ -59,7 +62,7 @@ def prepare(folder: Path, room: str, module: str | None) -> None:
     mutated = f"src/distillery/{room}/{module or '*'}{'.py' if module else ''}"
     settings = (REPOSITORY / "pyproject.toml").read_text(encoding="utf-8")
     more = (
-        f"[tool.mutmut]\nonly_mutate = [{json.dumps(mutated)}]\n"
+        f"[tool.mutmut]\nonly_mutate = [{json.dumps(mutated)}]\ndo_not_mutate = {json.dumps(NOT_TRIED)}\n"
         f"pytest_add_cli_args_test_selection = {json.dumps(TESTS.get(room, [f'tests/unit/{room}']))}\n"
     )
     settings = settings.replace("[tool.mutmut]\n", more).replace('pythonpath = ["workflow"]', 'pythonpath = ["src"]')
