@@ -38,6 +38,12 @@ MUTANTS = [
         '"share_of_questions": round(covered[-1] / len(rights), 4) if covered or rights else None,',
         "both are empty without verdicts, and neither with one",
     ),
+    Equivalent(
+        "evaluation/tables.py",
+        'rounds=_rounds([run.scores.get("rounds", {}).get(grader, []) for run in runs]),',
+        'rounds=_rounds([run.scores.get("rounds", {}).get(grader, ) for run in runs]),',
+        "a run without rounds is as falsy as None as it is as an empty list",
+    ),
     *(
         Equivalent(
             "verification/gold_check.py",
