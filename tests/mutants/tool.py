@@ -63,11 +63,13 @@ def prepare(folder: Path, room: str, module: str | None) -> None:
     shutil.rmtree(folder / "src", ignore_errors=True)
     shutil.copytree(folder / "workflow" / "distillery", folder / "src" / "distillery")
     mutated = f"src/distillery/{room}/{module or '*'}{'.py' if module else ''}"
+    values = {
+        "only_mutate": [mutated],
+        "do_not_mutate": [f"src/distillery/{name}" for name in NOT_TRIED],
+        "pytest_add_cli_args_test_selection": TESTS.get(room, [f"tests/unit/{room}"]),
+    }
     settings = (REPOSITORY / "pyproject.toml").read_text(encoding="utf-8")
-    more = (
-        f"[tool.mutmut]\nonly_mutate = [{json.dumps(mutated)}]\ndo_not_mutate = {json.dumps([f'src/distillery/{name}' for name in NOT_TRIED])}\n"
-        f"pytest_add_cli_args_test_selection = {json.dumps(TESTS.get(room, [f'tests/unit/{room}']))}\n"
-    )
+    more = "[tool.mutmut]\n" + "".join(f"{name} = {json.dumps(value)}\n" for name, value in values.items())
     settings = settings.replace("[tool.mutmut]\n", more).replace('pythonpath = ["workflow"]', 'pythonpath = ["src"]')
     shutil.copy(Path(__file__).parent / "fresh_caches.py", folder / "tests")
     settings = settings.replace("pytest_add_cli_args = [", 'pytest_add_cli_args = ["-p", "tests.fresh_caches", ')
