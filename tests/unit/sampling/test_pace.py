@@ -1,7 +1,10 @@
 """How fast an endpoint is asked, on a clock that a test sets: when each request starts, and when asking ends."""
 
+import httpx2
+import openai
 import pytest
 
+from distillery.sampling.backends.api import _retry_after
 from distillery.sampling.backends.pace import CircuitBreaker, Pace
 
 
@@ -92,3 +95,23 @@ def test_five_refusals_in_a_row_for_one_reason_open_the_breaker():
     assert (breaker.is_open, breaker.reason) == (True, "b")
     breaker.answered()
     assert not breaker.is_open
+
+
+@pytest.mark.parametrize(
+    ("headers", "attempt", "seconds"),
+    [
+        ({"retry-after": "7"}, 0, 7.0),
+        ({"retry-after": "0.5"}, 3, 0.5),
+        ({"retry-after": "999"}, 0, 120.0),
+        ({"retry-after": "-3"}, 0, 0.0),
+        ({"retry-after": "Wed, 21 Oct 2026 07:28:00 GMT"}, 0, 0.5),
+        ({}, 3, 4.0),
+        ({}, 9, 30.0),
+        (None, 1, 1.0),
+    ],
+)
+def test_the_next_try_waits_as_the_server_says_or_longer_each_time(headers, attempt, seconds):
+    error = openai.OpenAIError("busy")
+    if headers is not None:
+        error.response = httpx2.Response(429, headers=headers)
+    assert _retry_after(error, attempt) == seconds
