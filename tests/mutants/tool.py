@@ -97,6 +97,7 @@ def outcomes_of(names: list[str]) -> list[dict[str, Any]]:
     from mutmut.mutation.diff_apply import get_diff_for_mutant
     from mutmut.stats import status_by_exit_code
     from mutmut.utils.file_utils import walk_mutatable_files
+    from mutmut.utils.format_utils import orig_function_and_class_names_from_key
 
     found, wanted = [], set(names)
     for path in walk_mutatable_files():
@@ -109,9 +110,10 @@ def outcomes_of(names: list[str]) -> list[dict[str, Any]]:
             outcome = status_by_exit_code[code]
             mutant = {"name": name, "file": file, "outcome": outcome}
             if outcome not in NOTICED:
+                function, _ = orig_function_and_class_names_from_key(name)
                 lines = get_diff_for_mutant(name, path=path).splitlines()[3:]
                 old, new = ("\n".join(line[1:].strip() for line in lines if line[0] == sign) for sign in "-+")
-                mutant |= {"old": old, "new": new, "equivalent": reason_of(file, old, new)}
+                mutant |= {"old": old, "new": new, "equivalent": reason_of(file, function, old, new)}
             found.append(mutant)
     return found
 
