@@ -3,12 +3,13 @@
 import json
 import os
 import resource
+import subprocess
 import sys
 import time
 
 import pytest
 
-from distillery.programs import isolation
+from distillery.programs import isolation, worker_process
 from distillery.programs.execution import MAX_RECORD
 from distillery.programs.isolation import (
     bwrap_command,
@@ -143,3 +144,24 @@ def test_a_worker_that_sends_without_end_or_ends_is_at_fault():
     os.close(worker.writer)
     with pytest.raises(EOFError, match="the worker ended"):
         worker.receive()
+
+
+def test_a_worker_starts_in_bwrap_with_its_filter_or_alone_with_a_bare_environment(monkeypatch, tmp_path):
+    started = []
+
+    def popen(command, **given):
+        (filter_fd,) = given.get("pass_fds", (None,))
+        started.append((command, given, None if filter_fd is None else os.read(filter_fd, 1_000_000)))
+
+    monkeypatch.setattr(worker_process.subprocess, "Popen", popen)
+    with open(tmp_path / "errors", "wb") as errors:
+        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": errors, "bufsize": 0}
+        Worker("bwrap", b"", "/some/bwrap")._spawn(errors)
+        Worker("seccomp", b"", None)._spawn(errors)
+    (inside, given, sent), (alone, bare, _) = started
+    assert inside == bwrap_command("/some/bwrap", given["pass_fds"][0])
+    assert given == {**pipes, "env": {}, "cwd": "/", "pass_fds": given["pass_fds"]}
+    assert sent == system_call_filter("worker") != system_call_filter("program")
+    assert (alone, bare) == (
+        worker_command(), {**pipes, "env": isolation.ENVIRONMENT, "cwd": "/", "start_new_session": True},
+    )  # fmt: skip
