@@ -25,7 +25,7 @@ from typing import Any
 from distillery.errors import UserError
 from distillery.files import write_json
 from distillery.jobs.cache import ArtifactCache
-from distillery.jobs.gpus import claimed_gpus, installed_gpus
+from distillery.jobs.gpus import claimed_gpus
 from distillery.jobs.job import NOT_FOR_MAIN, PROVENANCE, Job, as_list, job_of_record
 from distillery.jobs.provenance import placed, provenance
 from distillery.logs import log_to
@@ -98,7 +98,7 @@ def _compute(job: Job, main: Main, cache: ArtifactCache) -> None:
     extra = {"progress": job.progress} if "progress" in inspect.signature(main).parameters else {}
     params = {name: value for name, value in job.params.items() if name not in NOT_FOR_MAIN}
     given = {name: paths for name, paths in job.inputs.items() if paths != [] or not _optional(main, name)}
-    with claimed_gpus(job.gpus, installed_gpus()):
+    with claimed_gpus(job.gpus):
         work = main(**given, **job.results, **params, **extra)
     changed = [name for name, digests in job.hash_inputs().items() if digests != job.input_digests[name]]
     if changed:
