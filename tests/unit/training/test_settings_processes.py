@@ -30,6 +30,7 @@ CASES: dict[str, dict[str, Any]] = {
     "pairs": {"rows": 5, "objective": {"loss": "two-task", "alpha": 0.3}},
     "supervised padding": {"rows": 5, "objective": {"loss": "two-task", "mask_padding": False}},
     "encoder-decoder": {"rows": 5, "architecture": "encoder-decoder"},
+    "killed and resumed": {"rows": 9, "machine": {"checkpoint_steps": 1}, "killed_at": 3},
     "adapters": {"rows": 5, "train": {"lora": {"rank": 2, "alpha": 4, "dropout": 0.0, "targets": "all-linear"}}},
 }
 """Batches have four units: what is left for the last batch of an epoch need not suffice for two processes."""
@@ -57,6 +58,7 @@ def trained(tmp_path_factory):
             "train": {"epochs": 2, **case.get("train", {})},
             "objective": objective,
             "machine": case.get("machine", {}),
+            "killed_at": case.get("killed_at"),
         }
     given = [{**job, "out": str(folder / "two" / name)} for name, job in jobs.items()]
     launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
@@ -80,6 +82,7 @@ def trained(tmp_path_factory):
 def test_two_processes_give_the_losses_and_weights_of_one(trained, case):
     alone, together = trained(case)
     assert together.summary["steps"] == alone.summary["steps"] == 2 * -(-CASES[case]["rows"] // 4)
+    assert together.summary["resumed_from"] == (2 if "killed_at" in CASES[case] else None)
     assert together.losses == pytest.approx(alone.losses, abs=1e-5)
     assert largest_difference(together.weights, alone.weights) < 1e-5
 
