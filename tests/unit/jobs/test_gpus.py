@@ -25,6 +25,8 @@ import pytest
 from distillery.errors import UserError
 from distillery.jobs import gpus, nvml
 from distillery.jobs.gpus import claimed_gpus, torch_device, usable_gpus
+from distillery.jobs.job import Job
+from distillery.jobs.runner import run
 
 pytestmark = [
     pytest.mark.reliability("machine"),
@@ -75,16 +77,19 @@ def gpu(uuid, *, code=0, split=0, used=0, total=80 * GIB):
 
 
 class AnotherJob:
-    """A process that claims GPUs, says what it logs and what it got, and holds them until it is ended."""
+    """A process that claims GPUs, says what it logs and what it got, and holds them until it or the tests end."""
 
     def __init__(self, wanted=1, user=None, worker=False):
         self.events, to = os.pipe()
+        tests_end, while_tests_run = os.pipe()  # kept open: it tells jobs and their workers that the tests ended
         self.process = os.fork()
         if self.process:
             os.close(to)
+            os.close(tests_end)
             return
         try:  # the job
             os.close(self.events)
+            os.close(while_tests_run)
             if user is not None:
                 os.setgroups([])
                 os.setuid(user)
@@ -100,7 +105,7 @@ class AnotherJob:
                 worker_process = os.fork() if worker else None
                 if worker_process != 0:
                     say("claimed", [claimed, os.environ["CUDA_VISIBLE_DEVICES"], worker_process])
-                signal.pause()
+                os.read(tests_end, 1)
         except BaseException as error:
             say("error", repr(error))
         finally:
@@ -232,6 +237,22 @@ def test_processes_that_a_job_starts_see_its_gpu_and_do_not_wait_for_it(machine)
         child = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=30)
         assert child.stdout.split() == claimed
     assert "CUDA_VISIBLE_DEVICES" not in os.environ
+
+
+def test_a_job_whose_model_is_an_endpoint_takes_no_gpu(machine, monkeypatch, tmp_path):
+    monkeypatch.setenv("DISTILLERY_CACHE", "off")
+    machine(gpu(name()))
+    shown = {}
+    for architecture in ("api", "causal"):
+        manifest = tmp_path / f"{architecture}.json"
+        manifest.write_text(json.dumps({"architecture": architecture}))
+
+        def main(manifest, architecture=architecture):
+            shown[architecture] = os.environ.get("CUDA_VISIBLE_DEVICES")
+
+        run(Job("stage", {"manifest": manifest}, {}, {}, gpus=1), main)
+    assert shown["api"] is None
+    assert shown["causal"].startswith("GPU-")
 
 
 def test_where_no_claim_can_be_made_the_job_runs_and_says_so(machine, monkeypatch, caplog):
@@ -373,7 +394,16 @@ def pci_display(folder):
     (device / "class").write_text("0x030200\n")
 
 
+@pytest.fixture
+def no_cuda(monkeypatch):
+    """The tests run on machines with GPUs too."""
+    import torch
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+
+
 @pytest.mark.parametrize("lines", [["init 9"], ["init 12"], []], ids=["login node", "no driver", "no GPU"])
+@pytest.mark.usefixtures("no_cuda")
 def test_a_machine_without_a_gpu_computes_on_the_cpu_and_says_so(machine, monkeypatch, caplog, lines):
     machine(*lines)
     caplog.set_level(logging.INFO)
@@ -417,8 +447,9 @@ def test_the_library_of_windows_is_found_in_wsl(machine, library):
 
 
 @pytest.mark.parametrize("visible", ["0", "GPU-1234", "0,1"])
+@pytest.mark.usefixtures("no_cuda")
 def test_a_job_that_was_given_a_gpu_does_not_compute_on_the_cpu(machine, monkeypatch, tmp_path, visible):
-    """This torch sees no GPU, whatever the driver says."""
+    """Torch sees none: its build, a container or a driver may be at fault."""
     from distillery.config.recipe import Train
     from distillery.sampling.backends.transformers import TransformersBackend
     from distillery.training.arguments import trainer_arguments
@@ -435,6 +466,7 @@ def test_a_job_that_was_given_a_gpu_does_not_compute_on_the_cpu(machine, monkeyp
             compute()
 
 
+@pytest.mark.usefixtures("no_cuda")
 def test_a_user_may_choose_the_cpu_on_a_machine_with_gpus(machine, monkeypatch):
     machine(gpu(name()))
     monkeypatch.setenv("DISTILLERY_DEVICE", "cpu")

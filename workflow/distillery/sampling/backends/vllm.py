@@ -114,6 +114,14 @@ class VllmBackend(Backend):
         from vllm import EngineArgs, LLMEngine
 
         device = torch_device()
+        together = int(os.environ.get("DISTILLERY_TENSOR_PARALLEL", "1"))
+        if device == "cuda" and together > torch.cuda.device_count():
+            raise UserError(
+                f"the job has {torch.cuda.device_count()} GPUs",
+                key="DISTILLERY_TENSOR_PARALLEL",
+                value=together,
+                remedy=f"Give its rule as many: `--set-resources <rule>:gpu={together}`",
+            )
         if device == "cpu":
             os.environ.setdefault("VLLM_CPU_KVCACHE_SPACE", str(CPU_CACHE_GIB))
             if torch.get_num_threads() < (os.cpu_count() or 1):
@@ -128,7 +136,7 @@ class VllmBackend(Backend):
             "enable_prefix_caching": True,
             "enable_chunked_prefill": False,  # in chunks, seeded requests crash the CPU engine
             "seed": 0,
-            "tensor_parallel_size": int(os.environ.get("DISTILLERY_TENSOR_PARALLEL", "1")),
+            "tensor_parallel_size": together,
             "trust_remote_code": False,
             "disable_log_stats": True,
         }
