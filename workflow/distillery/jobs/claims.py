@@ -11,6 +11,7 @@ share the network of the host.
 
 import contextlib
 import errno
+import os
 import pwd
 import socket
 import struct
@@ -67,7 +68,7 @@ def holder(name: str) -> str:
 
 
 def _address(name: str) -> bytes:
-    return b"\0" + name.encode()
+    return b"\0" + os.fsencode(name)
 
 
 def _process(number: int) -> str:

@@ -179,7 +179,7 @@ def _wait(wanted: int, held: ExitStack) -> list[Gpu]:
             logger.info("waiting for %d of %d GPUs: %s", wanted, len(gpus), holders)
             waiting = True
         # Jobs that want several GPUs and hold one each do not meet again at the same moment.
-        time.sleep(POLL_SECONDS * random.uniform(0.5, 1.5))
+        time.sleep(POLL_SECONDS * random.SystemRandom().uniform(0.5, 1.5))
 
 
 def _claim(gpu: Gpu, held: ExitStack) -> bool:
@@ -226,6 +226,7 @@ def _shown(uuids: Sequence[str]) -> Iterator[None]:
 def _named(names: Sequence[str], gpus: Sequence[Gpu]) -> list[Gpu]:
     """The GPUs that CUDA_VISIBLE_DEVICES names: by number, UUID or the first letters of it."""
     found: list[Gpu] = []
+    here = ", ".join(f"{gpu.number}: {gpu.uuid}" for gpu in gpus)
     for name in names:
         meant = _meant(name, gpus)
         problem = None
@@ -240,8 +241,7 @@ def _named(names: Sequence[str], gpus: Sequence[Gpu]) -> list[Gpu]:
                 problem,
                 key=VISIBLE,
                 value=os.environ.get(VISIBLE),
-                remedy=f"Name GPUs of this machine ({', '.join(f'{gpu.number}: {gpu.uuid}' for gpu in gpus)}), "
-                f"or {ON_THE_CPU}",
+                remedy=f"Name GPUs of this machine ({here or 'there are none'}), or {ON_THE_CPU}",
             )
         found += meant
     return found
@@ -249,7 +249,7 @@ def _named(names: Sequence[str], gpus: Sequence[Gpu]) -> list[Gpu]:
 
 def _meant(name: str, gpus: Sequence[Gpu]) -> list[Gpu]:
     """The GPU of that name; of a split GPU, its instances."""
-    if re.fullmatch(r"\+?[0-9]+", name):
+    if re.fullmatch(r"\+?0*[0-9]{1,9}", name):
         return [gpu for gpu in gpus if gpu.number == int(name)]
     exact = [gpu for gpu in gpus if name in (gpu.uuid, gpu.parent, gpu.former_name)]
     if exact:

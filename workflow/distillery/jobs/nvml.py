@@ -6,6 +6,7 @@ a job sees, are others: between processes a GPU is called by its UUID alone.
 
 import contextlib
 import ctypes
+import functools
 import logging
 import re
 from collections.abc import Iterator
@@ -83,7 +84,7 @@ def list_gpus() -> list[Gpu]:
                 if error.value == pynvml.NVML_ERROR_NO_PERMISSION:  # a scheduler gave it to another job
                     faults.append(f"GPU {index} is not given to this process")
                     continue
-                logger.warning("GPU %d is left out: %s", index, error)
+                _warn_once(f"GPU {index} is left out: {error}")
                 faults.append(f"GPU {index}: {str(error).rstrip('.')}")
             seen += 1
     if faults and not found:
@@ -164,6 +165,12 @@ def _memory(handle: Any) -> tuple[int, int]:
     except pynvml.NVMLError:  # GPUs that share the machine's memory do not say
         return 0, 0
     return int(memory.used), int(memory.total)
+
+
+@functools.cache
+def _warn_once(text: str) -> None:
+    """A job that waits for a GPU lists them every few seconds."""
+    logger.warning("%s", text)
 
 
 def _on_the_bus() -> bool:
