@@ -59,11 +59,11 @@ reliability: environment ## Try every class of faults and write docs/reliability
 	$(BIN)/pytest -m "reliability and not kill" --reliability write $(PARALLEL) $(PYTEST_OPTIONS)
 
 .PHONY: mutants
-mutants: environment ## Put faults into the code and see whether a test notices (hours; MUTANTS=verification for one room)
+mutants: environment ## Put faults into the code and see whether a test notices (hours; MUTANTS=sampling: one room, SAMPLE=150: part of it)
 	@failed=0; \
 	$(BIN)/python tests/mutants/run.py --baseline --file "$(MUTANTS)" || failed=1; \
 	for room in $(or $(MUTANTS),verification training sampling programs peer_review evaluation jobs); do \
-		$(BIN)/python tests/mutants/tool.py $$room || failed=1; \
+		$(BIN)/python tests/mutants/tool.py $$room $(if $(SAMPLE),--sample $(SAMPLE)) || failed=1; \
 	done; \
 	exit $$failed
 
@@ -88,7 +88,7 @@ schemas: environment ## Write workflow/schemas from the settings models
 	$(BIN)/python -m distillery.cli schemas
 
 .PHONY: documents
-documents: environment ## Write the tables of README.md from docs/measured
+documents: environment ## Write the tables of README.md and docs/testing.md from docs/measured
 	$(BIN)/python docs/generate.py
 
 .PHONY: conda
