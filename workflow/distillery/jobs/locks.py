@@ -106,8 +106,12 @@ class FileLock:
                 return in_words(sign)
         return "its process is not known"
 
-    def take_over(self) -> bool:
-        """Put a new file in the place of one whose holder shows no sign of life; whether this process has the lock."""
+    def take_over(self, silent: tuple[int, int] | None) -> bool:
+        """Put a new file in the place of one whose holder shows no sign of life; whether this process has the lock.
+
+        Args:
+            silent: Identity of that file (`Watch.file`); another file is another holder's.
+        """
         path = self.paths[0]
         with contextlib.ExitStack() as done:
             guard = FileLock(path.with_name(f"{path.name}.takeover"))  # one process at a time takes over
@@ -116,7 +120,9 @@ class FileLock:
             done.callback(guard.release)
             if self.acquire():  # it was given back meanwhile
                 return True
-            former = self.holder()
+            sign = read_sign(path)
+            if sign is None or sign["file"] != silent:  # another process was faster
+                return False
             try:
                 descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
                 file = os.fdopen(descriptor, "r+", encoding="utf-8")
@@ -127,7 +133,7 @@ class FileLock:
                 _warn_once(f"the lock {path} cannot be taken over: {error}")
                 return False
             self._hold(file, path)
-            logger.warning("the lock %s is taken over from %s", path, former)
+            logger.warning("the lock %s is taken over from %s", path, in_words(sign))
             return True
 
     def beat(self) -> None:
@@ -166,7 +172,8 @@ class Watch:
     def __init__(self, path: Path, what: str, takeover: float | None = None, patience: float = 0.0) -> None:
         self.path, self.what, self.patience = path, what, patience
         self.takeover = takeover_seconds() if takeover is None else takeover
-        self._file: tuple[int, int] | None = None
+        self.file: tuple[int, int] | None = None
+        """Identity of the lock file that was looked at."""
         self._touched = 0
         self._start = self._heard = self._ran = time.monotonic()
         self._reported = self._reported_silent = False
@@ -177,8 +184,8 @@ class Watch:
         sign = read_sign(self.path)
         if sign is None:
             return False
-        if sign["file"] != self._file:
-            self._file, self._heard, self._ran = sign["file"], now, now
+        if sign["file"] != self.file:
+            self.file, self._heard, self._ran = sign["file"], now, now
             self._reported = self._reported_silent = False
         if sign["touched"] != self._touched:
             self._touched, self._heard = sign["touched"], now
@@ -239,7 +246,7 @@ def waiting_lock(path: Path, what: str) -> Iterator[bool]:
     try:
         while not lock.acquire():
             watch = watch or Watch(path, what)
-            if watch.look() and lock.take_over():
+            if watch.look() and lock.take_over(watch.file):
                 break
             time.sleep(POLL_SECONDS)
         yield watch is not None

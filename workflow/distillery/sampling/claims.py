@@ -45,7 +45,7 @@ def write_lock(folder: Path, overtaken: Callable[[], None]) -> Iterator[FileLock
     try:
         while not lock.acquire():
             watch = watch or Watch(lock.paths[0], "a write to the store", takeover, WRITE_PATIENCE_SECONDS)
-            if watch.look() and lock.take_over():
+            if watch.look() and lock.take_over(watch.file):
                 overtaken()
                 break
             time.sleep(WRITE_POLL_SECONDS)
