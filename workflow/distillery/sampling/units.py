@@ -78,6 +78,9 @@ def rows_of(name: str, data: bytes, columns: Sequence[str]) -> pa.Table:
     """
     # One thread for each unit: they are small, and many are read at a time.
     table = pq.ParquetFile(pa.BufferReader(data)).read(list(columns), use_threads=False).select(columns)
+    for column in columns:
+        if _kind(table.schema.field(column).type) != _kind(SCHEMA.field(column).type):
+            raise ValueError(f"column {column} holds {table.schema.field(column).type}")
     table = table.cast(pa.schema([SCHEMA.field(column) for column in columns]))
     table.validate(full=True)
     good = pa.chunked_array([pa.array([True] * len(table), pa.bool_())])
@@ -92,3 +95,10 @@ def rows_of(name: str, data: bytes, columns: Sequence[str]) -> pa.Table:
         logger.warning("%s holds rows that are no completions: they are left out", name)
         table = table.filter(good)
     return table
+
+
+def _kind(kind: pa.DataType) -> str:
+    """Text or whole number, however wide; anything else by its name."""
+    if pa.types.is_string(kind) or pa.types.is_large_string(kind):
+        return "text"
+    return "whole number" if pa.types.is_integer(kind) else str(kind)
