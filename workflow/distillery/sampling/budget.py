@@ -52,7 +52,7 @@ class Budget:
         # Spending of this process. An interruption between two statements must neither lose nor double an amount:
         # amounts are kept by request, and each step can be taken again.
         self._settled: tuple[dict[str, float], frozenset[str]] = dict.fromkeys(KINDS, 0.0), frozenset()
-        self._sealed: tuple[bytes, dict[str, dict[str, float]]] | None = None
+        self._sealed: tuple[str, bytes, dict[str, dict[str, float]]] | None = None
         self._open: dict[str, dict[str, float]] = {}
         self._noted = time.monotonic()
         self._damage_reported = False
@@ -106,21 +106,20 @@ class Budget:
             ) from error
 
     def _write(self) -> None:
-        if self._sealed is None and self._unsettled:
-            amounts = self._unsettled
-            entry = {kind: sum(amount[kind] for amount in amounts.values()) for kind in KINDS}
-            described = {"entry": f"{self._process}-{self._entries}", **entry}
-            self._sealed = json.dumps(described, sort_keys=True).encode(), amounts
-        if self._sealed is None:
-            return
-        line, amounts = self._sealed
-        _append(self.ledger, line)  # written twice after an interruption, it counts once, as its name is the same
-        total, keys = self._settled
-        if not amounts.keys() <= keys:
-            spent = {kind: total[kind] + sum(amount[kind] for amount in amounts.values()) for kind in KINDS}
-            self._settled = spent, keys | amounts.keys()
-        self._entries = int(json.loads(line)["entry"].rsplit("-", 1)[1]) + 1
-        self._sealed = None
+        while self._sealed is not None or self._unsettled:  # twice after an interruption: what was begun, then the rest
+            if self._sealed is None:
+                amounts = self._unsettled
+                entry = {kind: sum(amount[kind] for amount in amounts.values()) for kind in KINDS}
+                name = f"{self._process}-{self._entries}"
+                self._sealed = name, json.dumps({"entry": name, **entry}, sort_keys=True).encode(), amounts
+            name, line, amounts = self._sealed
+            _append(self.ledger, line)  # written twice after an interruption, it counts once: its name is the same
+            total, keys = self._settled
+            if not amounts.keys() <= keys:
+                spent = {kind: total[kind] + sum(amount[kind] for amount in amounts.values()) for kind in KINDS}
+                self._settled = spent, keys | amounts.keys()
+            self._entries = int(name.rsplit("-", 1)[1]) + 1
+            self._sealed = None
         self._open = self._unsettled
 
     @property
