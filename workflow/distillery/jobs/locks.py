@@ -64,20 +64,20 @@ class FileLock:
             if opened is None:
                 return True
             file, path = opened
+            self._file = file  # from here on `release` closes it, also after Ctrl-C
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
-                file.close()
+                self.release()
                 return False
             except OSError as error:
                 _warn_once(f"this file system has no locks ({path.parent}: {error.strerror}): continuing without")
-                self._file = file
                 write_sign(file)
                 return True
             if _is_at(path, file):
                 self._hold(file, path)
                 return True
-            file.close()  # it was replaced between opening and locking
+            self.release()  # it was replaced between opening and locking
 
     def release(self) -> None:
         """Give the lock back."""
