@@ -23,8 +23,7 @@ pytestmark = pytest.mark.reliability("store")
 
 LIBRARY = Path(__file__).parents[3] / "workflow"
 DECODING = {"temperature": 0.0, "max_new_tokens": 8}
-ASK = (
-    """
+ASK = """
 import json, logging, sys
 from pathlib import Path
 from distillery.errors import UserError
@@ -36,13 +35,11 @@ model, store, identity, *questions = sys.argv[1:]
 sampler = CompletionSampler(Path(model), identity, "api", CompletionStore(store))
 requests = [Request(question, 0, special_tokens=False) for question in questions]
 try:
-    answers = sampler.complete(requests, %r, [], "test")
+    answers = sampler.complete(requests, DECODING, [], "test")
     print(json.dumps({q: answer.text for q, answer in zip(questions, answers)}))
 except UserError as error:
     print(error)
-"""
-    % DECODING
-)  # noqa: UP031
+""".replace("DECODING", repr(DECODING))
 
 
 class Bench:
