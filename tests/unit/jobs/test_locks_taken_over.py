@@ -171,6 +171,7 @@ def test_of_many_that_take_over_one_gets_the_lock(elsewhere, tmp_path):
         for _ in range(20):
             if lock.take_over(watch.file):
                 won.append(lock)
+                return
 
     threads = [threading.Thread(target=take, args=(lock,)) for lock in waiting]
     for thread in threads:

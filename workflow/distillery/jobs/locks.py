@@ -59,7 +59,7 @@ class FileLock:
         Returns:
             Whether this process may continue: it holds the lock, or no lock can be had here.
         """
-        while True:
+        while self._file is None:
             opened = self._open()
             if opened is None:
                 return True
@@ -78,6 +78,7 @@ class FileLock:
                 self._hold(file, path)
                 return True
             self.release()  # it was replaced between opening and locking
+        return True
 
     def release(self) -> None:
         """Give the lock back."""

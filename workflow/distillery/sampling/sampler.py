@@ -16,7 +16,6 @@ from typing import Any
 from tqdm import tqdm
 
 from distillery.config.prompt import Prompt
-from distillery.errors import UserError
 from distillery.models.manifest import read_manifest
 from distillery.records import Completion, Question
 from distillery.sampling.backends.base import Backend, Generated, PendingRequest, open_backend
@@ -141,10 +140,10 @@ class CompletionSampler:
             raise self.budget.refusal(what, 0, len(missing))
         backend = self._backend or open_backend(self.folder, self.architecture, self.budget, self.identity)
         self._backend = None  # until it has done what it was asked
+        start = time.monotonic()
         writer = Writer(self.store, series, reader)
         generated: set[str] = set()
         finished = False
-        start = time.monotonic()
 
         def keep(answer: Generated) -> None:
             """Store and bill one answer: first of all, whatever comes next. The same answer again changes nothing."""
@@ -226,20 +225,12 @@ def keep_all_in_flight(backend: Backend, keep: Callable[[Generated], None]) -> N
 
 
 def outcomes_again() -> frozenset[str]:
-    """Outcomes in the store that the user wants requested again.
-
-    Raises:
-        UserError: There is no such outcome, or one that a later completion does not replace.
-    """
+    """Outcomes in the store that the user wants requested again: those that give way to a later completion."""
     named = frozenset(filter(None, map(str.strip, os.environ.get(AGAIN_VARIABLE, "").split(","))))
     if named - GIVES_WAY.keys():
-        raise UserError(
-            "completions that ended are never requested again",
-            key=AGAIN_VARIABLE,
-            value=", ".join(sorted(named - GIVES_WAY.keys())),
-            remedy=f"Name some of: {', '.join(sorted(GIVES_WAY))}",
-        )
-    return named
+        others = ", ".join(sorted(named - GIVES_WAY.keys()))
+        logger.warning("%s: %s is passed over; only %s can be named", AGAIN_VARIABLE, others, " and ".join(GIVES_WAY))
+    return named & GIVES_WAY.keys()
 
 
 def sample(

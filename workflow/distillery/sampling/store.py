@@ -186,6 +186,7 @@ class CompletionStore:
         """
         folder = self.folder(series)
         self.put_series(series)
+        fault = OSError(f"other processes took over the right to write to {folder} again and again")
         for _ in range(WRITES):
             try:
                 with self.exclusive(folder) as lock:
@@ -199,7 +200,7 @@ class CompletionStore:
             except _Overtaken:
                 continue
             except FileNotFoundError as error:  # who took the lock over removed what was not finished
-                fault: OSError = error
+                fault = error
         raise fault
 
     @contextmanager

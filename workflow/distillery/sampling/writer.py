@@ -58,11 +58,13 @@ class Writer:
                 self._store.append(self._series, self._rows)
             except Exception as fault:
                 first, self.fault = self.fault is None, fault
-                rescued = self._rescue()
+                problem = self._rescue()
                 if first:
-                    raise rescued from fault
-        self._written.update(self._waiting)
-        self._waiting, self._since = {}, time.monotonic()
+                    raise problem from fault
+            else:
+                self._written.update(self._waiting)
+        self._waiting = {key: row for key, row in self._waiting.items() if key not in self._written}
+        self._since = time.monotonic()
 
     def _rows(self) -> pa.Table:
         waiting = list(self._waiting.values())
@@ -116,7 +118,8 @@ def take_in_rescued(store: CompletionStore, series: Series) -> None:
                 for prompt, stored in rows:
                     writer.add(prompt, stored)
             logger.warning("%d completions of an earlier run are moved from %s into the store", len(rows), name)
-            rescue.files.rm_file(name)
+            with contextlib.suppress(FileNotFoundError):  # another process has moved it, too
+                rescue.files.rm_file(name)
 
 
 def _split(table: pa.Table) -> Iterator[tuple[dict[str, Any], str]]:
