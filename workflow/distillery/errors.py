@@ -1,5 +1,9 @@
 """One error for everything that a user can fix: it names the file, the line, the key, the value and the remedy."""
 
+from distillery.visible import visible
+
+_LONGEST = 1000
+
 
 class UserError(Exception):
     """Bad input from the user. Printed as one line each, without a traceback.
@@ -29,10 +33,19 @@ class UserError(Exception):
 
     def __str__(self) -> str:
         file = f"{self.file}:{self.line}" if self.file is not None and self.line is not None else self.file
-        place = ": ".join(str(part) for part in (file, self.key) if part is not None)
-        shown = "" if self.value is None else f" = {self.value!r}"
+        place = ": ".join(visible(str(part), one_line=True) for part in (file, self.key) if part is not None)
+        shown = "" if self.value is None else f" = {_shown(self.value)}"
         text = f"{place}{shown}: {self.problem}" if place else self.problem
-        return f"{text}. {self.remedy}" if self.remedy else text
+        return visible(f"{text}. {self.remedy}" if self.remedy else text)
+
+
+def _shown(value: object) -> str:
+    """A value as Python writes it; of a long one the beginning. A number may have too many digits to be written."""
+    try:
+        text = repr(value)
+    except ValueError:
+        return f"a value of type {type(value).__name__}"
+    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}... ({len(text):,} characters)"
 
 
 class UserErrors(UserError):

@@ -330,6 +330,9 @@ def test_too_many_members_or_completions_are_refused(tmp_path, monkeypatch):
     for count in (2, 5):
         units = [unit([row]) for row in rows(count)]
         assert "files in it" in refused(zipped(tmp_path / "many.zip", members(*units))).problem
+    with monkeypatch.context() as broken:  # the list of members has not been read
+        broken.setattr(zipfile, "ZipFile", None)
+        assert "more than 2 files" in refused(tmp_path / "many.zip").problem
     monkeypatch.setattr(slice_checks, "MAX_COMPLETIONS", 2)
     assert "more than 2 completions" in refused(zipped(tmp_path / "bad.zip", members(unit(rows(3))))).problem
 

@@ -4,9 +4,8 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
-from distillery.cli.common import exit_on_user_error, new_app, new_table, seconds_of, size
+from distillery.cli.common import Console, exit_on_user_error, new_app, new_table, seconds_of, size
 from distillery.planning.references import completion_keys
 from distillery.sampling.slices import export, import_slice
 from distillery.sampling.store import CompletionStore
