@@ -10,7 +10,7 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 from rich.table import Table
@@ -134,21 +134,54 @@ def test_the_command_prints_what_no_command_foresaw(tmp_path):
 
 # Pages
 
-SIGNS = st.characters(exclude_categories=["Cs"]) | st.sampled_from("|\\`<>[]()!*_&#~\n\r-: ")
-CELLS = st.lists(st.text(SIGNS, max_size=12), min_size=2, max_size=2)
+PIECES = st.sampled_from(
+    [
+        "|",
+        "\\",
+        "`",
+        "[a",
+        "[a](b)",
+        "![a](b c)",
+        "![a",
+        "](",
+        ")",
+        "<b>",
+        "</td>",
+        "<!--",
+        "\n",
+        "\r",
+        "\v",
+        "-",
+        ":",
+        "# ",
+        "a",
+        "  ",
+        "\x1b",
+    ]
+)
+CELLS = st.lists(
+    st.lists(PIECES | st.characters(exclude_characters="*_&~"), max_size=8).map("".join), min_size=2, max_size=2
+)
 
 
-@pytest.mark.reliability("model-text", cases=100)
-@given(headings=CELLS, rows=st.lists(CELLS, max_size=3))
+@pytest.mark.reliability("model-text", cases=200)
+@settings(max_examples=200, deadline=None)
+@given(headings=CELLS, rows=st.lists(CELLS, max_size=2))
 def test_no_text_breaks_a_markdown_table_or_adds_to_it(headings, rows):
-    """Read by a parser of Markdown: two cells in each row, and in a cell neither tags nor links, images or code."""
+    """Read by a parser of Markdown: each cell has its own text, and neither tags nor links, images or code.
+
+    Emphasis and entities, which the alphabet leaves out, may format a cell.
+    """
     page = "\n".join(pages.markdown_table(headings, rows, [False, True]))
     tokens = MarkdownIt("commonmark").enable("table").parse(page)
-    assert [t.type for t in tokens].count("tr_open") == len(rows) + 1
-    assert [t.type for t in tokens].count("td_open") == 2 * len(rows)
-    inline = {child.type for token in tokens for child in token.children or []}
-    assert inline <= {"text", "em_open", "em_close", "strong_open", "strong_close", "text_special", "softbreak"}
     assert tokens[0].type == "table_open" and tokens[-1].type == "table_close" and not hidden(page)
+    cells = [token for token in tokens if token.type == "inline"]
+    assert {child.type for cell in cells for child in cell.children} <= {"text", "text_special"}
+    found = ["".join(child.content for child in cell.children) for cell in cells]
+    written = [
+        visible(" ".join(text.replace("\r\n", "\n").splitlines())) for line in (headings, *rows) for text in line
+    ]
+    assert ["".join(text.split()) for text in found] == ["".join(text.split()) for text in written]
 
 
 class Tags(HTMLParser):

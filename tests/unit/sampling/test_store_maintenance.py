@@ -6,7 +6,9 @@ import pytest
 from typer.testing import CliRunner
 
 from distillery.cli import app
+from distillery.errors import UserError
 from distillery.sampling.requests import Request, Series
+from distillery.sampling.slices import export
 from distillery.sampling.store import CompletionStore, Stored
 from distillery.sampling.store_maintenance import collect, statistics, verify
 
@@ -62,6 +64,21 @@ def test_a_damaged_unit_is_found(store, damage, fault):
     with open(name, "wb") as file:
         file.write(damage(data))
     assert [(where, fault in what) for where, what in verify(store)] == [(name, True)]
+
+
+@pytest.mark.parametrize("described", [b"", b"[" * 100_000, b"[]", b'{"model": "\xff"}', None])
+def test_a_damaged_description_of_a_series_is_named_by_every_tool(store, tmp_path, described):
+    name = f"{store.folder(SERIES)}/series.json"
+    with open(name, "rb") as file:
+        changed = file.read().replace(b"0.7", b"0.9") if described is None else described
+    with open(name, "wb") as file:
+        file.write(changed)
+    assert [where for where, _ in verify(store)] == [name]
+    for tool in (lambda: list(statistics(store)), lambda: export(store, tmp_path / "slice.zip")):
+        with pytest.raises(UserError, match="not the description of this series") as told:
+            tool()
+        assert told.value.file == name
+    assert not (tmp_path / "slice.zip").exists()
 
 
 def test_a_key_that_does_not_follow_from_its_prompt_is_found(store):

@@ -39,8 +39,8 @@ from distillery.sampling.slice_checks import (
     read_listing,
     read_unit,
 )
-from distillery.sampling.store import CompletionStore, time_of
-from distillery.sampling.store_maintenance import merged
+from distillery.sampling.store import CompletionStore
+from distillery.sampling.store_maintenance import merged, stored_series
 from distillery.sampling.unit_checks import MAX_UNIT_BYTES, MAX_UNIT_ROWS
 
 logger = logging.getLogger(__name__)
@@ -73,7 +73,8 @@ def export(store: CompletionStore, target: Path, keys: Collection[str] | None = 
     described: dict[str, Any] = {"format": STORE_FORMAT, "series": {}, "units": {}}
     with atomic_open(target, "wb") as out, zipfile.ZipFile(out, "w") as archive:
         for folder in store.series_folders():
-            digest = folder.rsplit("/", 1)[-1]
+            series = stored_series(store, folder)
+            digest = series.digest
             units = (part for table in merged(_selected(store, folder, wanted)) for part in _within_limits(table))
             for number, table in enumerate(units):
                 buffer = io.BytesIO()
@@ -83,7 +84,7 @@ def export(store: CompletionStore, target: Path, keys: Collection[str] | None = 
                 name = f"{digest}/{number:020d}-{sha256[:32]}.parquet"
                 archive.writestr(zipfile.ZipInfo(name), data)
                 described["units"][name] = sha256
-                described["series"][digest] = json.loads(store.files.cat_file(f"{folder}/series.json"))
+                described["series"][digest] = series.describe()
                 count += len(table)
         listing = json.dumps(described, indent=1, sort_keys=True).encode()
         archive.writestr(zipfile.ZipInfo(LISTING), listing)
@@ -198,8 +199,5 @@ def _add(store: CompletionStore, series: Series, table: pa.Table) -> tuple[int, 
     missing = table.filter(pa.array(mask, pa.bool_()))
     if len(missing):
         store.put_series(series)
-        folder = store.folder(series)
-        newest = store.units(folder)[-1:]
-        # A clock that was set back must not make an imported completion the first of its key.
-        store.put_unit(folder, missing, max([time.time_ns(), *(time_of(name) + 1 for name in newest)]))
+        store.put_unit(store.folder(series), missing, time.time_ns())
     return len(missing), differing

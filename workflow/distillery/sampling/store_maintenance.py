@@ -10,6 +10,8 @@ from dataclasses import dataclass
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from distillery.errors import UserError
+from distillery.sampling.requests import Series
 from distillery.sampling.store import CompletionStore, is_whole
 from distillery.sampling.unit_checks import UnitFault, checked_table, series_of
 
@@ -38,7 +40,7 @@ class SeriesStatistics:
 def statistics(store: CompletionStore) -> Iterator[SeriesStatistics]:
     """Count what is in a store, series by series."""
     for folder in store.series_folders():
-        described = json.loads(store.files.cat_file(f"{folder}/series.json"))
+        series = stored_series(store, folder)
         units = store.units(folder)
         keys: set[str] = set()
         rows = tokens = whole = 0
@@ -48,9 +50,9 @@ def statistics(store: CompletionStore) -> Iterator[SeriesStatistics]:
             tokens += pc.sum(table["completion_tokens"]).as_py() or 0
             whole += 1
         yield SeriesStatistics(
-            series=folder.rsplit("/", 1)[-1],
-            model=described["model"],
-            decoding=f"T={described['temperature']:g}, {described['max_new_tokens']} tokens",
+            series=series.digest,
+            model=series.model,
+            decoding=f"T={series.temperature:g}, {series.max_new_tokens} tokens",
             units=len(units),
             completions=len(keys),
             twice=rows - len(keys),
@@ -64,9 +66,9 @@ def verify(store: CompletionStore) -> Iterator[tuple[str, str]]:
     """Every fault in a store, as file and fault."""
     for folder in store.series_folders():
         try:
-            series = series_of(json.loads(store.files.cat_file(f"{folder}/series.json")), folder.rsplit("/", 1)[-1])
-        except ValueError as error:
-            yield f"{folder}/series.json", str(error)
+            series = stored_series(store, folder)
+        except UserError as error:
+            yield str(error.file), error.problem
             continue
         for name in store.units(folder):
             data = store.files.cat_file(name)
@@ -77,6 +79,20 @@ def verify(store: CompletionStore) -> Iterator[tuple[str, str]]:
                 checked_table(data, series, max_bytes=math.inf, max_rows=math.inf)
             except UnitFault as fault:
                 yield name, str(fault)
+
+
+def stored_series(store: CompletionStore, folder: str) -> Series:
+    """The series of a folder of the store.
+
+    Raises:
+        UserError: Its description is damaged, or is that of another series.
+    """
+    name = f"{folder}/series.json"
+    try:
+        return series_of(json.loads(store.files.cat_file(name)), folder.rsplit("/", 1)[-1])
+    except (ValueError, RecursionError) as error:
+        remedy = "Delete the file: the next completion of this series writes it again"
+        raise UserError(f"not the description of this series: {error}", file=name, remedy=remedy) from error
 
 
 def merged(tables: Iterable[pa.Table]) -> Iterator[pa.Table]:

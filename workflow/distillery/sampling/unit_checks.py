@@ -6,6 +6,7 @@ that they would have in full is known before they get it. A file that lies about
 `distillery.sampling.slices` reads slices in a process with a limit of memory for that.
 """
 
+import itertools
 import math
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
@@ -28,7 +29,9 @@ MAX_TEXT_BYTES = 16 << 20
 """Of one prompt or text. A response of an endpoint has at most 16 MB."""
 MAX_TOKENS = 10_000_000
 MAX_SAMPLES = 1_000_000
-BATCH_ROWS = 1024
+BATCH_ROWS = MAX_UNIT_ROWS
+"""A whole row group: each batch would get a dictionary of its own, as large as that of the group."""
+LIST_ROWS = 256
 _THRIFT_STRINGS, _THRIFT_ITEMS = 1 << 20, 10_000
 """Limits on what describes a Parquet file; ours need a few kilobytes."""
 _SHOWN = 80
@@ -207,7 +210,8 @@ def _expanded(batch: pa.RecordBatch, before: int) -> int:
 
 
 def _check_rows(table: pa.Table, before: int, series: Series) -> None:
-    for number, values in enumerate(table.to_pylist(), start=before + 1):
+    parts = (table.slice(start, LIST_ROWS).to_pylist() for start in range(0, len(table), LIST_ROWS))
+    for number, values in enumerate(itertools.chain.from_iterable(parts), start=before + 1):
         try:
             row = Row.model_validate(values)
         except ValidationError as error:
