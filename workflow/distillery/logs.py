@@ -16,6 +16,10 @@ from typing import Any
 from distillery.visible import visible
 
 
+TERMINAL_VARIABLE = "DISTILLERY_TERMINAL"
+"""Level from which a job's messages reach the terminal; all of them without it. Its log file has them all."""
+
+
 class VisibleFormatter(logging.Formatter):
     """A formatter whose lines command no terminal."""
 
@@ -25,7 +29,9 @@ class VisibleFormatter(logging.Formatter):
 
 def log_to(path: Path | None) -> None:
     """Send the log to `path` (appended, so that a resumed job keeps its history) and to standard error."""
-    handlers: list[logging.Handler] = [logging.StreamHandler(sys.stderr)]
+    terminal = logging.StreamHandler(sys.stderr)
+    terminal.setLevel(os.environ.get(TERMINAL_VARIABLE, "NOTSET"))
+    handlers: list[logging.Handler] = [terminal]
     if path is not None:
         Path(path).parent.mkdir(parents=True, exist_ok=True)
         handlers.append(logging.FileHandler(path, encoding="utf-8"))
