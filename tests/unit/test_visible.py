@@ -2,6 +2,7 @@
 
 import io
 import logging
+import os
 import re
 import subprocess
 import sys
@@ -22,6 +23,8 @@ from distillery.errors import UserError, UserErrors
 from distillery.visible import visible
 
 pytestmark = pytest.mark.reliability("model-text")
+
+FUZZ = settings(max_examples=10_000 if os.environ.get("HYPOTHESIS_PROFILE") == "nightly" else 200, deadline=None)
 
 LIBRARY = Path(__file__).parents[2] / "workflow" / "distillery"
 ATTACKS = {
@@ -164,8 +167,8 @@ CELLS = st.lists(
 )
 
 
-@pytest.mark.reliability("model-text", cases=200)
-@settings(max_examples=200, deadline=None)
+@pytest.mark.reliability("model-text", cases=FUZZ.max_examples)
+@FUZZ
 @given(headings=CELLS, rows=st.lists(CELLS, max_size=2))
 def test_no_text_breaks_a_markdown_table_or_adds_to_it(headings, rows):
     """Read by a parser of Markdown: each cell has its own text, and neither tags nor links, images or code.

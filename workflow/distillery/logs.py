@@ -15,7 +15,6 @@ from typing import Any
 
 from distillery.visible import visible
 
-
 TERMINAL_VARIABLE = "DISTILLERY_TERMINAL"
 """Level from which a job's messages reach the terminal; all of them without it. Its log file has them all."""
 

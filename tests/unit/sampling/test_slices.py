@@ -27,6 +27,12 @@ from distillery.sampling.store_maintenance import verify
 
 pytestmark = pytest.mark.reliability("slice")
 
+FUZZ = settings(
+    max_examples=10_000 if os.environ.get("HYPOTHESIS_PROFILE") == "nightly" else 200,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
+
 SERIES = Series(model="weights:abc", temperature=0.7, top_p=1.0, top_k=0, max_new_tokens=8)
 OTHER = Series(model="weights:other", temperature=0.0, top_p=1.0, top_k=0, max_new_tokens=8)
 SCORED = Series(model="weights:abc", temperature=0.7, top_p=1.0, top_k=0, max_new_tokens=8, scored=True)
@@ -408,8 +414,8 @@ def test_a_file_that_changes_between_check_and_import_is_refused(store, tmp_path
     assert not (tmp_path / "other").exists()
 
 
-@pytest.mark.reliability("slice", cases=200)
-@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@pytest.mark.reliability("slice", cases=FUZZ.max_examples)
+@FUZZ
 @given(data=st.data())
 def test_flipped_bytes_give_a_valid_slice_or_a_fault(tmp_path, data):
     """Bytes of the zip file, or of a unit whose digests are made to fit."""

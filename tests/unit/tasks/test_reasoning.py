@@ -1,9 +1,10 @@
 """Thinking and answer of a completion: whoever wrote the tags, an answer is never found in the thinking."""
 
+import os
 import string
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from distillery.peer_review.scores import parse_score
@@ -13,6 +14,8 @@ from distillery.tasks.reasoning import Split, join_reasoning, split_reasoning, w
 from distillery.verification.graders import DEFAULT_GRADERS, grade
 
 pytestmark = pytest.mark.reliability("model-text")
+
+FUZZ = settings(max_examples=10_000 if os.environ.get("HYPOTHESIS_PROFILE") == "nightly" else 300, deadline=None)
 
 PLAIN = string.ascii_letters + string.digits + " .->\n"
 
@@ -51,7 +54,8 @@ def test_what_was_joined_is_split_again(thinking, answer):
     assert split_reasoning(join_reasoning(thinking, answer)) == expected
 
 
-@pytest.mark.reliability("model-text", cases=100)
+@pytest.mark.reliability("model-text", cases=FUZZ.max_examples)
+@FUZZ
 @given(st.lists(st.sampled_from(["<think>", "</think>", "[/THINK]", "\n", "  ", "7", "-->", "a"]), max_size=12))
 def test_no_order_of_tags_loses_or_invents_a_word(pieces):
     found = split_reasoning("".join(pieces))
