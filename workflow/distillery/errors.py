@@ -2,7 +2,8 @@
 
 from distillery.visible import visible
 
-_LONGEST = 1000
+SHOWN = 1000
+"""Characters of a value that a message shows at most."""
 
 
 class UserError(Exception):
@@ -40,12 +41,12 @@ class UserError(Exception):
 
 
 def _shown(value: object) -> str:
-    """A value as Python writes it; of a long one the beginning. A number may have too many digits to be written."""
+    """A value as written, or its beginning: a message stays readable whatever the value is."""
     try:
         text = repr(value)
-    except ValueError:
-        return f"a value of type {type(value).__name__}"
-    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}... ({len(text):,} characters)"
+    except (ValueError, RecursionError):  # a number of more than 4,300 digits, or lists in lists without end
+        return f"a {type(value).__name__} too large to show"
+    return text if len(text) <= SHOWN else text[:SHOWN] + "..."
 
 
 class UserErrors(UserError):

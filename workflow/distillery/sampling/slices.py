@@ -46,6 +46,8 @@ from distillery.sampling.unit_checks import MAX_UNIT_BYTES, MAX_UNIT_ROWS
 logger = logging.getLogger(__name__)
 
 LIBRARY = str(Path(__file__).parents[2])
+GIVES_WAY = {"failed": 1}
+"""Outcomes that give way to a later completion of a lower number (0 for all others), as in the store."""
 REMEDY = "Get it again from where it was made; nothing was imported"
 
 
@@ -93,23 +95,26 @@ def export(store: CompletionStore, target: Path, keys: Collection[str] | None = 
 
 def _selected(store: CompletionStore, folder: str, wanted: set[str] | None) -> Iterator[pa.Table]:
     """Rows of a series that are wanted, oldest first: of each key the completion that readers of the store get."""
-    answered = {
-        key
-        for _, table in store.tables(folder, ["key", "finish_reason"])
-        for key, reason in zip(table["key"].to_pylist(), table["finish_reason"].to_pylist(), strict=True)
-        if reason != "failed"
-    }
+    best: dict[str, int] = {}
+    for _, table in store.tables(folder, ["key", "finish_reason"]):
+        for key, reason in _keys_and_reasons(table):
+            rank = GIVES_WAY.get(reason, 0)
+            best[key] = min(best.get(key, rank), rank)
     seen: set[str] = set()
     for _, table in store.tables(folder):
         mask = []
-        for key, reason in zip(table["key"].to_pylist(), table["finish_reason"].to_pylist(), strict=True):
-            gives_way = reason == "failed" and key in answered
+        for key, reason in _keys_and_reasons(table):
+            gives_way = GIVES_WAY.get(reason, 0) > best[key]
             mask.append(not gives_way and key not in seen and (wanted is None or key in wanted))
             if gives_way:
                 continue
             seen.add(key)
         if any(mask):
             yield table.filter(pa.array(mask))
+
+
+def _keys_and_reasons(table: pa.Table) -> Iterator[tuple[str, str]]:
+    return zip(table["key"].to_pylist(), table["finish_reason"].to_pylist(), strict=True)
 
 
 def _within_limits(table: pa.Table) -> Iterator[pa.Table]:
@@ -193,7 +198,7 @@ def _add(store: CompletionStore, series: Series, table: pa.Table) -> tuple[int, 
     mask, differing = [], 0
     for key, text, reason in zip(*(table[name].to_pylist() for name in ("key", "text", "finish_reason")), strict=True):
         own = there.get(key)
-        lacks = own is None or (own.finish_reason == "failed" and reason != "failed")
+        lacks = own is None or GIVES_WAY.get(reason, 0) < GIVES_WAY.get(own.finish_reason, 0)
         mask.append(lacks)
         differing += own is not None and not lacks and (own.text, own.finish_reason) != (text, reason)
     missing = table.filter(pa.array(mask, pa.bool_()))
