@@ -104,7 +104,8 @@ def _selected(store: CompletionStore, folder: str, wanted: set[str] | None) -> I
     for _, table in store.tables(folder):
         mask = []
         for key, reason in _keys_and_reasons(table):
-            gives_way = GIVES_WAY.get(reason, 0) > best[key]
+            rank = GIVES_WAY.get(reason, 0)
+            gives_way = rank > best.get(key, rank)  # another job may have added it meanwhile
             mask.append(not gives_way and key not in seen and (wanted is None or key in wanted))
             if gives_way:
                 continue
