@@ -118,7 +118,7 @@ SLIPS = [
     Slip("keys", "sampling/units.py", "[:32] == stem", "[:8] == stem", "sampling/test_store"),
     Slip("keys", "sampling/store_maintenance.py", "store.put_unit(folder, table, first + number)",
          "store.put_unit(folder, table, time.time_ns())", "sampling/test_store_maintenance"),
-    Slip("keys", "sampling/store_maintenance.py", "            seen.add(key)\n", "", "sampling/test_store_maintenance"),
+    Slip("keys", "sampling/slices.py", "            seen.add(key)\n", "", "sampling/test_slices"),
     Slip("keys", "jobs/job.py", '"stage": stage, "inputs"', '"inputs"', "jobs/test_runner jobs/test_cache"),
     Slip("keys", "jobs/code_digest.py", '.split("+")[0].split(".")[:2]', '.split("+")[0].split(".")[:1]',
          "jobs/test_code_digest"),

@@ -6,10 +6,9 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
-from distillery.cli.common import ConfigFiles, exit_on_user_error, graph_here, new_table
+from distillery.cli.common import ConfigFiles, Console, exit_on_user_error, graph_here, new_table
 from distillery.cli.targets import FORM, nodes_of
 from distillery.files import write_json
 from distillery.jobs.cache import ArtifactCache

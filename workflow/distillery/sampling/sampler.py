@@ -26,6 +26,7 @@ from distillery.sampling.store import CompletionStore, SeriesReader
 from distillery.sampling.units import GIVES_WAY, Stored
 from distillery.sampling.writer import Writer, take_in_rescued
 from distillery.tasks.prompts import Renderer, answer_request
+from distillery.tasks.reasoning import with_opening
 
 logger = logging.getLogger(__name__)
 
@@ -269,14 +270,14 @@ def sample(
             qid=question.qid,
             sampler=sampler,
             sample_index=index,
-            text=written.text,
+            text=with_opening(request.prompt, written.text),
             finish_reason=written.finish_reason,  # type: ignore[arg-type]  # checked by the record
             answer_text=None if answer is None else answer.text,
             answer_id=None if answer is None else answer.key,
             prompt_tokens=written.prompt_tokens + (answer.prompt_tokens if answer else 0),
             completion_tokens=written.completion_tokens + (answer.completion_tokens if answer else 0),
         )
-        for (question, index), written, answer in zip(rows, first, answers, strict=True)
+        for (question, index), request, written, answer in zip(rows, requests, first, answers, strict=True)
     ]
     return completions, summarise(completions)
 
