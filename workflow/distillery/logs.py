@@ -21,5 +21,5 @@ def log_to(path: Path | None) -> None:
     logging.basicConfig(
         level=level, format="%(asctime)s %(name)s: %(message)s", datefmt="%H:%M:%S", handlers=handlers, force=True
     )
-    for noisy in ("httpx", "urllib3", "filelock", "fsspec", "asyncio"):
+    for noisy in ("httpx", "httpx2", "urllib3", "filelock", "fsspec", "asyncio"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
