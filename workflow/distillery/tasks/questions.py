@@ -45,20 +45,23 @@ class TaskData:
     dev: list[Question]
     test: list[Question]
     exemplars: list[Exemplar]
+    read: dict[str, Any] | None = None
+    """Of a source on the Hub: repository, commit, and the SHA-256 of each file that was read."""
 
 
-def build_task(task: Task, root: Path = Path(".")) -> TaskData:
+def build_task(task: Task, root: Path = Path("."), downloads: Path = Path("downloads")) -> TaskData:
     """Questions and exemplars of a task.
 
     Args:
         task: The task file.
         root: Folder that the paths of a file source are relative to.
+        downloads: Where files of the Hub are kept.
 
     Raises:
         UserError: Faults of the task file or of its data, several at once, each with its place and a remedy.
     """
     templates = _compile(task)
-    rows = load_rows(task, root)
+    rows, read = load_rows(task, root, downloads)
     faults: list[UserError] = []
     questions = {split: _render(task, templates, split, rows.get(split, []), faults) for split in SPLITS}
     raise_all(faults)  # what follows needs all rows: sizes and overlaps of half a data set would mislead
@@ -70,11 +73,11 @@ def build_task(task: Task, root: Path = Path(".")) -> TaskData:
     _check_ids(task, splits, faults)
     _check_overlaps(task, splits, exemplars, faults)
     raise_all(faults)
-    return TaskData(train=splits["train"], dev=splits["dev"], test=splits["test"], exemplars=exemplars)
+    return TaskData(train=splits["train"], dev=splits["dev"], test=splits["test"], exemplars=exemplars, read=read)
 
 
 def summarise(task: Task, data: TaskData) -> dict[str, Any]:
-    """Counts for `summary.json`: questions per split, kinds, overlaps and repeats."""
+    """What `summary.json` holds: questions per split, kinds, overlaps and repeats, and what was read from the Hub."""
     splits = {split: cast(list[Question], getattr(data, split)) for split in SPLITS}
     texts = {split: {_same(question.question) for question in questions} for split, questions in splits.items()}
     return {
@@ -87,6 +90,7 @@ def summarise(task: Task, data: TaskData) -> dict[str, Any]:
         "duplicate_questions": {split: len(questions) - len(texts[split]) for split, questions in splits.items()},
         "test_questions_in_train": sum(_same(question.question) in texts["train"] for question in data.test),
         "test_questions_in_dev": sum(_same(question.question) in texts["dev"] for question in data.test),
+        **({"read": data.read} if data.read else {}),
     }
 
 

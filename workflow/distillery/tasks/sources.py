@@ -43,20 +43,29 @@ def is_generated(task: Task) -> bool:
     return isinstance(task.source, GeneratorSource | ReasoningGymSource)
 
 
-def load_rows(task: Task, root: Path = Path(".")) -> Rows:
+def load_rows(
+    task: Task, root: Path = Path("."), downloads: Path = Path("downloads")
+) -> tuple[Rows, dict[str, Any] | None]:
     """All rows of each split that the source has (of generators, as many as `sizes` asks for).
+
+    Args:
+        root: Folder that the paths of a file source are relative to.
+        downloads: Where fetched files are kept.
+
+    Returns:
+        The rows, and of a source on the Hub the repository, commit and files that they were read from.
 
     Raises:
         UserError: The source cannot be read, or cannot give what the task file asks for.
     """
     source = task.source
     if isinstance(source, GeneratorSource):
-        return _generated(task, source)
+        return _generated(task, source), None
     if isinstance(source, ReasoningGymSource):
-        return _reasoning_gym(task, source)
+        return _reasoning_gym(task, source), None
     if isinstance(source, HubSource):
-        return _hub(task, source)
-    return _files(source, root)
+        return _hub(task, source, downloads)
+    return _files(source, root), None
 
 
 def generated_exemplars(task: Task) -> list[Drawn]:
@@ -180,26 +189,17 @@ def _reasoning_gym(task: Task, source: ReasoningGymSource) -> Rows:
     return rows
 
 
-def _hub(task: Task, source: HubSource) -> Rows:
-    from datasets import load_dataset
+def _hub(task: Task, source: HubSource, downloads: Path) -> tuple[Rows, dict[str, Any]]:
+    from distillery.tasks.hub_rows import read_hub
 
+    tables, read = read_hub(source, downloads, task_file(task))
     rows: Rows = {}
     for split, name in source.splits.items():
-        try:
-            table = load_dataset(source.path, source.name, revision=source.revision, split=name)
-        except (OSError, ValueError, RuntimeError) as error:
-            raise UserError(
-                f"the data set cannot be loaded: {error}",
-                file=task_file(task),
-                key=f"source.splits.{split}",
-                value=f"{source.path}, {name}",
-                remedy="Check path, name, revision and split, and the network (or the cache, when offline)",
-            ) from error
         rows[split] = [
-            Row(f"{index:05d}", dict(fields), f"{source.path}, {name}: row {index}", {"row": index})
-            for index, fields in enumerate(table)
+            Row(f"{index:05d}", fields, f"{source.path}, {name}: row {index}", {"row": index})
+            for index, fields in enumerate(tables[split])
         ]
-    return rows
+    return rows, read
 
 
 def _files(source: FileSource, root: Path) -> Rows:
