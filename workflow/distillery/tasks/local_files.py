@@ -100,6 +100,8 @@ def _decoded(column: Any) -> int:
     if types.is_dictionary(column.type) and column.dictionary.type in (pyarrow.string(), pyarrow.binary()):
         lengths = compute.binary_length(column.dictionary)
         return compute.sum(lengths.take(column.indices)).as_py() or 0
+    if types.is_map(column.type):
+        return _decoded(column.keys) + _decoded(column.items)
     if types.is_list(column.type) or types.is_large_list(column.type):
         return _decoded(column.flatten())
     if types.is_struct(column.type):
