@@ -20,7 +20,7 @@ from distillery.config.sampler import Sampler
 from distillery.config.setting_names import SettingNames, flattened, setting_paths
 from distillery.config.settings import Settings
 from distillery.config.setup import Setup
-from distillery.config.source import Place, Source, read_source
+from distillery.config.source import Place, Source, not_plain, read_source
 from distillery.config.task import Task
 from distillery.config.variant_recipes import carried_out
 from distillery.config.variants import apply_overrides, extended_recipes
@@ -59,6 +59,10 @@ def load_workspace(
         UserErrors: All faults that were found, each once, with file, line, key, value and remedy.
     """
     errors: list[UserError] = []
+    for path, problem in not_plain(settings):
+        file, remedy = settings_file or Path(root, "config.yaml"), "Write texts, numbers, lists and maps"
+        errors.append(UserError(problem, file=file, key=".".join(path), remedy=remedy))
+    _refuse(errors)
     run_source = _settings_source(settings, Path(settings_file or Path(root, "config.yaml")))
     known = setting_paths(tuple(registry.objectives.values()))
     run = _validate(Settings, run_source, errors, registry)
