@@ -22,7 +22,7 @@ import math
 import re
 import stat
 import sys
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -169,8 +169,18 @@ def json_lines(text: str, file: object, *, remedy: str = "Correct the line") -> 
             yield number, parse_json(line, file, line=number, remedy=remedy)
 
 
-def csv_rows(text: str, file: object, *, delimiter: str = ",") -> list[tuple[int, dict[str, str]]]:
+def csv_rows(
+    text: str, file: object, *, delimiter: str = ",", ragged: bool = False, needed: Collection[str] = ()
+) -> list[tuple[int, dict[str, str]]]:
     """Line and fields of each row below the header; a field in quotes may have several lines. Blank lines are no rows.
+
+    Args:
+        text: The file's text.
+        file: How messages name it.
+        delimiter: Between the fields.
+        ragged: Whether a row may lack empty fields at its end, or have more of them: Excel writes the fields behind the
+            last filled column for some rows only. Missing fields are empty then.
+        needed: Columns that must be there.
 
     Raises:
         UserError: Quotes do not match, a column has no name or the name of another, a row has another number of fields
@@ -182,9 +192,15 @@ def csv_rows(text: str, file: object, *, delimiter: str = ",") -> list[tuple[int
         reader = csv.reader(io.StringIO(text, newline="\n"), delimiter=delimiter, strict=True)
         start, rows = 1, []
         try:
-            header = _header(next(reader, []), file, delimiter)
+            header = next(reader, [])
+            if ragged:
+                header = _without_empty_end(header, 0)
+            _check_header(header, file, delimiter, needed)
             start = reader.line_num + 1
             for fields in reader:
+                if fields and ragged:
+                    fields = _without_empty_end(fields, len(header))
+                    fields += [""] * (len(header) - len(fields))
                 if fields and len(fields) != len(header):
                     raise UserError(
                         f"the row has {len(fields)} fields, and the header has {len(header)}",
@@ -206,7 +222,14 @@ def csv_rows(text: str, file: object, *, delimiter: str = ",") -> list[tuple[int
     return rows
 
 
-def _header(names: list[str], file: object, delimiter: str) -> list[str]:
+def _without_empty_end(fields: list[str], length: int) -> list[str]:
+    """The fields without empty fields behind the given length."""
+    while len(fields) > length and not fields[-1].strip():
+        fields = fields[:-1]
+    return fields
+
+
+def _check_header(names: list[str], file: object, delimiter: str, needed: Collection[str]) -> None:
     if not names:
         raise UserError("no header", file=file, line=1, remedy="Name the columns in the first line")
     other = next((sign for sign in ",;\t" if sign != delimiter and sign in names[0]), None)
@@ -220,7 +243,9 @@ def _header(names: list[str], file: object, delimiter: str) -> list[str]:
         if name in names[: number - 1]:
             remedy = "Rename or remove one of them"
             raise UserError("two columns have this name", file=file, line=1, value=name, remedy=remedy)
-    return names
+    if missing := [name for name in needed if name not in names]:
+        problem, remedy = f"the header lacks {' and '.join(missing)}", "Keep these columns and their names"
+        raise UserError(problem, file=file, line=1, value=delimiter.join(names), remedy=remedy)
 
 
 @contextlib.contextmanager

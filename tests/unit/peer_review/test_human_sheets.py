@@ -116,7 +116,7 @@ def test_lines_are_counted_as_an_editor_counts_them(tmp_path):
         (lambda rows: rows[1:], "lacks a rationale"),
         (lambda rows: [*rows, rows[0]], "this rationale has two rows"),
         (lambda rows: [{**rows[0], "rationale_id": "zoe"}, *rows], "'zoe': not a rationale of this reviewer's sheet"),
-        (lambda rows: [{k: v for k, v in row.items() if k != "score"} for row in rows], "lacks rationale_id or score"),
+        (lambda rows: [{k: v for k, v in row.items() if k != "score"} for row in rows], "the header lacks score"),
     ],
 )
 def test_rows_that_do_not_fit_are_refused(edit, words, tmp_path):
@@ -128,10 +128,10 @@ def test_rows_that_do_not_fit_are_refused(edit, words, tmp_path):
     ("name", "content", "words"),
     [
         ("sheet.csv", b"\xff\xfe\x00", "not a UTF-8 text"),
-        ("sheet.jsonl", b"{]", "line 1: not JSON"),
+        ("sheet.jsonl", b"{]", "sheet.jsonl:1: not valid JSON"),
         ("sheet.jsonl", b"[1]", "not a JSON object"),
         ("sheet.jsonl", b'{"score": 3}', "the row lacks rationale_id"),
-        ("sheet.csv", b'rationale_id,score\n"x', "not CSV"),
+        ("sheet.csv", b'rationale_id,score\n"x', "sheet.csv:2: the double quote that opens a field here is never closed"),
         ("sheet.xlsx", b"", "a sheet is .csv or .jsonl"),
     ],
 )
