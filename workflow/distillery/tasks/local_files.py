@@ -9,7 +9,7 @@ from distillery.foreign import MAX_BYTES, csv_rows, json_lines, parse_json, read
 
 _ARRAY = "neither a JSON array nor an object with an array under `data`"
 _ROW = 'A row looks like {"question": ..., "gold": ...}'
-_BATCH = 256
+_BATCH = 1024
 """Rows of a Parquet file that are decoded at once."""
 
 _VALUE = 100
@@ -76,12 +76,13 @@ def _parquet_rows(path: Path, name: str) -> Iterator[dict[str, Any]]:
             texts = [found.schema.column(place).path for place in range(len(found.schema))]
             declared = sum(found.metadata.row_group(group).total_byte_size for group in range(found.num_row_groups))
             columns = found.schema_arrow.names
+            values = found.metadata.num_rows * len(columns)
         if len(set(columns)) < len(columns):
             raise UserError("two columns have one name", file=name, value=columns, remedy="Rename one of them")
-        size = declared
+        size = declared + values * _VALUE
         with ParquetFile(path, read_dictionary=texts) as found:
             for batch in found.iter_batches(_BATCH) if size <= MAX_BYTES else ():
-                size += len(batch) * len(columns) * _VALUE + sum(map(_decoded, batch.columns))
+                size += sum(map(_decoded, batch.columns))
                 if size > MAX_BYTES:
                     break
                 yield from batch.to_pylist()
