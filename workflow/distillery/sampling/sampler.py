@@ -20,6 +20,7 @@ from distillery.models.manifest import read_manifest
 from distillery.records import Completion, Question
 from distillery.sampling.backends.base import Backend, Generated, PendingRequest, open_backend
 from distillery.sampling.budget import Budget, price_of
+from distillery.sampling.chat import chat_wrapper
 from distillery.sampling.claims import Claim, ForeignClaims
 from distillery.sampling.requests import Request, Series, seed_of
 from distillery.sampling.store import CompletionStore, SeriesReader
@@ -315,18 +316,4 @@ def summarise(completions: Sequence[Completion]) -> dict[str, Any]:
 
 def wrapper(prompt: Prompt, folder: Path) -> Callable[[str], str]:
     """What turns a rendered prompt into model input: the chat template, which an endpoint applies itself."""
-    return _chat_wrapper(folder) if prompt.chat and not (folder / "api.json").exists() else str
-
-
-def _chat_wrapper(folder: Path) -> Callable[[str], str]:
-    """Wrap a user message in the model's own chat template, up to where the assistant speaks."""
-    from transformers import AutoTokenizer
-
-    tokenizer = AutoTokenizer.from_pretrained(folder)
-
-    def wrap(text: str) -> str:
-        return tokenizer.apply_chat_template(
-            [{"role": "user", "content": text}], tokenize=False, add_generation_prompt=True
-        )
-
-    return wrap
+    return chat_wrapper(folder) if prompt.chat and not (folder / "api.json").exists() else str

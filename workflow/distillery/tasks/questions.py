@@ -14,12 +14,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
-from jinja2 import StrictUndefined, Template, TemplateError
-from jinja2.sandbox import SandboxedEnvironment
-
 from distillery.config.task import Task
 from distillery.errors import UserError, UserErrors
 from distillery.records import Question, Split
+from distillery.rendering import Template, TemplateFault, Templates
 from distillery.tasks.sources import Row, Rows, generated_exemplars, is_generated, load_rows, task_file
 
 SPLITS: tuple[Split, ...] = ("train", "dev", "test")
@@ -113,7 +111,7 @@ def raise_all(faults: list[UserError]) -> None:
 
 
 def _compile(task: Task) -> dict[str, Template]:
-    environment = SandboxedEnvironment(undefined=StrictUndefined, keep_trailing_newline=True)
+    language = Templates()
     templates: dict[str, Template] = {}
     faults: list[UserError] = []
     for key in ("question", "gold", "rationale"):
@@ -121,13 +119,10 @@ def _compile(task: Task) -> dict[str, Template]:
         if text is None:
             continue
         try:
-            templates[key] = environment.from_string(text)
-        except TemplateError as error:
-            faults.append(
-                UserError(
-                    f"not a Jinja template: {error}", file=task_file(task), key=key, value=text, remedy="Correct it"
-                )
-            )
+            templates[key] = language.template(text)
+        except TemplateFault as error:
+            problem = f"not a Jinja template: {error}"
+            faults.append(UserError(problem, file=task_file(task), key=key, value=text, remedy="Correct it"))
     raise_all(faults)
     return templates
 
@@ -141,9 +136,7 @@ def _render(
         for key, template in templates.items():
             try:
                 texts[key] = template.render(row.fields).strip()
-            except (
-                Exception
-            ) as error:  # a template may raise anything on a row's values: all of it is a fault of the user's files
+            except Exception as error:  # a template may raise anything on a row's values: a fault of the user's files
                 faults.append(
                     UserError(
                         f"the template fails at {row.place}: {error}",
@@ -153,8 +146,10 @@ def _render(
                         remedy=f"The row has the fields {', '.join(map(str, row.fields))}",
                     )
                 )
+                if isinstance(error, TemplateFault):  # it took its time, and would take it at each row
+                    raise_all(faults)
                 continue
-            if not texts[key] or (key == "gold" and texts[key] == "None"):
+            if texts[key] in ("", "None"):  # None is what a null of the source becomes
                 remedy = "Add it to the row, remove the row, or correct the template"
                 faults.append(UserError(f"the {key} is empty", file=row.place, key=key, remedy=remedy))
         if "question" in texts and "gold" in texts:
