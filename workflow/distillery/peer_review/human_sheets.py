@@ -175,7 +175,7 @@ def _rows(path: Path) -> Iterator[_Row]:
         missing = [column for column in ("rationale_id", "score") if column not in row]
         if missing:
             problem = f"the row lacks {' and '.join(missing)}"
-            raise UserError(problem, file=path, key=f"line {line}", remedy="Keep the columns")
+            raise UserError(problem, file=path, line=line, remedy="Keep the columns")
         if any(map(_as_text, row.values())):  # spreadsheets keep empty rows at the end
             yield _Row(
                 line,
