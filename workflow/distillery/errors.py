@@ -1,4 +1,13 @@
-"""One error for everything that a user can fix: it names the file, the line, the key, the value and the remedy."""
+"""One error for everything that a user can fix: it names the file, the line, the key, the value and the remedy.
+
+A fault of the disk that any code may meet (full, read-only, no permission) is turned into that error by `disk_fault`.
+"""
+
+import errno
+import os
+import re
+from collections.abc import Iterable
+from pathlib import Path
 
 
 class UserError(Exception):
@@ -44,3 +53,71 @@ class UserErrors(UserError):
 
     def __str__(self) -> str:
         return "\n".join(str(error) for error in self.errors)
+
+
+_FREE = "Free space there (`df -h` and `df -i` show it) and run again: what is complete is kept"
+_DISK_FAULTS = {
+    errno.ENOSPC: ("the disk is full", _FREE),
+    errno.EDQUOT: ("your quota on this disk is used up", "Free space there (`quota -s` shows it) and run again"),
+    errno.EFBIG: (
+        "this file system or a limit permits no larger file",
+        "Raise the limit (`ulimit -f`) or take another disk",
+    ),
+    errno.EROFS: ("this file system is read-only", "Mount it for writing, or name another folder, and run again"),
+    errno.EACCES: ("permission denied", "Ask the owner for permission (`ls -ld` shows it), or name another folder"),
+    errno.EPERM: (
+        "the system does not permit this",
+        "Ask the owner for permission (`ls -ld` shows it), or name another folder",
+    ),
+    errno.EIO: ("the disk cannot be read or written", "Look for faults of the disk (`dmesg`) before you run again"),
+    errno.EMFILE: ("too many files are open", "Raise the limit (`ulimit -n`) and run again"),
+}
+_FULL = 1 << 20
+"""A disk with fewer bytes free counts as full where a library does not say why it could not write."""
+
+
+def disk_fault(error: BaseException, places: Iterable[Path] = ()) -> UserError | None:
+    """The fault of a disk behind an error, as one that a user can fix; None where there is none.
+
+    Libraries that are not written in Python (safetensors, torch) report such faults as errors of their own. Then the
+    text of the error, or else a full disk, says what is wrong.
+
+    Args:
+        places: Where the failed code may have written; looked at where the error names no file.
+    """
+    seen: BaseException | None = error
+    while seen is not None:
+        number = _error_number(seen)
+        if number in _DISK_FAULTS:
+            problem, remedy = _DISK_FAULTS[number]
+            file = getattr(seen, "filename", None)
+            return UserError(problem, file=_fullest(places) if file is None else file, remedy=remedy)
+        if "PytorchStreamWriter" in str(seen):  # of torch.save, which drops the system's reason
+            file = _fullest(places)
+            if file is not None and _free(file) < _FULL:
+                problem, remedy = _DISK_FAULTS[errno.ENOSPC]
+                return UserError(problem, file=file, remedy=remedy)
+        seen = seen.__cause__ or seen.__context__
+    return None
+
+
+def _error_number(error: BaseException) -> int | None:
+    if isinstance(error, OSError) and error.errno is not None:
+        return error.errno
+    match = re.search(r"\(os error (\d+)\)", str(error))  # as Rust writes it
+    if match:
+        return int(match[1])
+    return next((number for number in (errno.ENOSPC, errno.EDQUOT) if os.strerror(number) in str(error)), None)
+
+
+def _fullest(places: Iterable[Path]) -> Path | None:
+    """The folder with the least space of those given, or the nearest that exists above each."""
+    folders = {
+        next(folder for folder in (place.absolute(), *place.absolute().parents) if folder.is_dir()) for place in places
+    }
+    return min(sorted(folders), key=_free, default=None)
+
+
+def _free(folder: Path) -> int:
+    found = os.statvfs(folder)
+    return found.f_bavail * found.f_frsize

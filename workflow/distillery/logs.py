@@ -5,16 +5,50 @@ import os
 import sys
 from pathlib import Path
 
+from distillery.temporary import DISK_ERRORS
+
+
+class LogFile(logging.FileHandler):
+    """A log file whose disk may be full: the job continues, and one line on the terminal says so.
+
+    The logging module would print a traceback for every line that cannot be written.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._lost = False
+        super().__init__(path, encoding="utf-8")
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802  (the name of the logging module)
+        error = sys.exc_info()[1]
+        if not isinstance(error, OSError) or error.errno not in DISK_ERRORS:
+            super().handleError(record)
+        elif not self._lost:
+            self._lost = True
+            _say(f"{self.baseFilename}: the log cannot be written ({error.strerror}); the job continues without it")
+
+    def close(self) -> None:
+        try:
+            super().close()
+        except OSError:  # what a full disk did not take
+            self.stream = None  # type: ignore[assignment]  # closed all the same
+
 
 def log_to(path: Path | None) -> None:
     """Send the log to `path` (appended, so that a resumed job keeps its history) and to standard error."""
     handlers: list[logging.Handler] = [logging.StreamHandler(sys.stderr)]
     if path is not None:
-        Path(path).parent.mkdir(parents=True, exist_ok=True)
-        handlers.append(logging.FileHandler(path, encoding="utf-8"))
+        try:
+            Path(path).parent.mkdir(parents=True, exist_ok=True)
+            handlers.append(LogFile(path))
+        except OSError as error:
+            _say(f"{path}: the log cannot be written ({error.strerror}); the job continues without it")
     level = os.environ.get("DISTILLERY_LOG_LEVEL", "INFO")
     logging.basicConfig(
         level=level, format="%(asctime)s %(name)s: %(message)s", datefmt="%H:%M:%S", handlers=handlers, force=True
     )
     for noisy in ("httpx", "urllib3", "filelock", "fsspec", "asyncio"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
+
+
+def _say(text: str) -> None:
+    sys.stderr.write(f"{text}\n")

@@ -22,12 +22,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from distillery.errors import UserError
+from distillery.errors import UserError, disk_fault
 from distillery.files import write_json
 from distillery.jobs.cache import ArtifactCache
 from distillery.jobs.gpus import claimed_gpus, installed_gpus
 from distillery.jobs.job import NOT_FOR_MAIN, PROVENANCE, Job, as_list, job_of_record
-from distillery.jobs.provenance import placed, provenance
+from distillery.jobs.provenance import known, placed, provenance
 from distillery.logs import log_to
 
 logger = logging.getLogger(__name__)
@@ -61,8 +61,22 @@ def run(job: Job, main: Main) -> None:
     """Restore the outputs of a job from the artifact cache, or run `main`, keep what it made and write its record.
 
     Raises:
-        UserError: An input changed while the job ran; its outputs belong to no version of it.
+        UserError: An input changed while the job ran; its outputs belong to no version of it. Or a disk is full,
+            read-only or closed to this user; the error names the path.
     """
+    try:
+        _run(job, main)
+    except UserError:
+        raise
+    except Exception as error:
+        fault = disk_fault(error, [*job.outputs.values(), job.progress])
+        if fault is None:
+            raise
+        logger.debug("the disk's fault", exc_info=error)
+        raise fault from error
+
+
+def _run(job: Job, main: Main) -> None:
     start = time.monotonic()
     cache = ArtifactCache.from_environment()
     if _restored(job, cache, start):
@@ -74,12 +88,13 @@ def run(job: Job, main: Main) -> None:
 
 
 def _restored(job: Job, cache: ArtifactCache, start: float) -> bool:
-    entry = cache.find(job.key)
+    entry = cache.find(job.key, job.results)
     if entry is None or not cache.restore(entry, job.results):
         return False
     if PROVENANCE in job.outputs:
         now = datetime.now(UTC).isoformat(timespec="seconds")
-        write_json(job.outputs[PROVENANCE], {**entry.record, **placed(job), "restored": now})
+        this = known(job, {name: made.files[""].sha256 for name, made in entry.outputs.items() if not made.folder})
+        write_json(job.outputs[PROVENANCE], {**entry.record, **this, **placed(job), "restored": now})
     shutil.rmtree(job.progress, ignore_errors=True)
     logger.info(
         "%s restored from the cache in %.2f s: computed on %s, at %s, in %.0f s",
@@ -108,9 +123,9 @@ def _compute(job: Job, main: Main, cache: ArtifactCache) -> None:
             remedy="Run the workflow again",
         )
     record = provenance(job, started, datetime.now(UTC), work)
+    cache.store(job.key, job.stage, job.results, record)  # first: where no record can be written, the work is not lost
     if PROVENANCE in job.outputs:
         write_json(job.outputs[PROVENANCE], record)
-    cache.store(job.key, job.stage, job.results, record)
     shutil.rmtree(job.progress, ignore_errors=True)
     logger.info("%s computed in %.1f s", job.stage, record["seconds"])
 
