@@ -72,7 +72,8 @@ _DISK_FAULTS = {
     errno.EIO: ("the disk cannot be read or written", "Look for faults of the disk (`dmesg`) before you run again"),
     errno.EMFILE: ("too many files are open", "Raise the limit (`ulimit -n`) and run again"),
 }
-_FULL = 1 << 20
+_FULL_OR_BROKEN = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO})
+_LITTLE = 1 << 20
 """A disk with fewer bytes free counts as full where a library does not say why it could not write."""
 
 
@@ -85,20 +86,25 @@ def disk_fault(error: BaseException, places: Iterable[Path] = ()) -> UserError |
     Args:
         places: Where the failed code may have written; looked at where the error names no file.
     """
-    seen: BaseException | None = error
-    while seen is not None:
-        number = _error_number(seen)
-        if number in _DISK_FAULTS:
-            problem, remedy = _DISK_FAULTS[number]
-            file = getattr(seen, "filename", None)
-            return UserError(problem, file=_fullest(places) if file is None else file, remedy=remedy)
+    seen, deliberate = error, True
+    while True:
+        number, file = _error_number(seen), getattr(seen, "filename", None)
+        # A permission that is missing is often expected and handled: it counts only where it is the error itself.
+        if number in _FULL_OR_BROKEN or (number in _DISK_FAULTS and deliberate and file is not None):
+            return _fault(number, file, places)
         if "PytorchStreamWriter" in str(seen):  # of torch.save, which drops the system's reason
-            file = _fullest(places)
-            if file is not None and _free(file) < _FULL:
-                problem, remedy = _DISK_FAULTS[errno.ENOSPC]
-                return UserError(problem, file=file, remedy=remedy)
-        seen = seen.__cause__ or seen.__context__
-    return None
+            fullest = _fullest(places)
+            if fullest is not None and _free(fullest) < _LITTLE:
+                return _fault(errno.ENOSPC, fullest, places)
+        below = seen.__cause__ or (None if seen.__suppress_context__ else seen.__context__)
+        if below is None:
+            return None
+        seen, deliberate = below, deliberate and seen.__cause__ is not None
+
+
+def _fault(number: int, file: object, places: Iterable[Path]) -> UserError:
+    problem, remedy = _DISK_FAULTS[number]
+    return UserError(problem, file=_fullest(places) if file is None else file, remedy=remedy)
 
 
 def _error_number(error: BaseException) -> int | None:

@@ -18,7 +18,7 @@ class LogFile(logging.FileHandler):
         self._lost = False
         super().__init__(path, encoding="utf-8")
 
-    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802  (the name of the logging module)
+    def handleError(self, record: logging.LogRecord) -> None:
         error = sys.exc_info()[1]
         if not isinstance(error, OSError) or error.errno not in DISK_ERRORS:
             super().handleError(record)

@@ -51,7 +51,7 @@ def replacement(place: Path, folder: int | None = None) -> Iterator[int]:
     Raises:
         OSError: It cannot be written; `filename` is the place.
     """
-    with _named(place), _folder_of(place, folder) as within:
+    with naming(place), _folder_of(place, folder) as within:
         descriptor, name = _claimed(place.name, within, _new_file)
         try:
             yield descriptor
@@ -80,7 +80,7 @@ def replacement_folder(place: Path) -> Iterator[Path]:
 @contextlib.contextmanager
 def temporary_folder(place: Path) -> Iterator[Path]:
     """A new folder beside `place` that is removed at the end."""
-    with _named(place), _folder_of(place, None) as within:
+    with naming(place), _folder_of(place, None) as within:
         descriptor, name = _claimed(place.name, within, _new_folder)
         try:
             yield place.with_name(name)
@@ -235,7 +235,7 @@ def _boot() -> str:
 
 
 @contextlib.contextmanager
-def _named(place: Path) -> Iterator[None]:
+def naming(place: Path) -> Iterator[None]:
     """Name the place in an error of the file system: the system names nothing for a write, or the temporary copy."""
     try:
         yield

@@ -33,7 +33,7 @@ FOLDER = "folder"
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Key = Annotated[str, Field(pattern=r"^[0-9a-f]{32}$")]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]{1,100}$")]
-Number = Annotated[int, Field(ge=0)] | Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Seconds = Annotated[int | float, Field(ge=0, le=1e12)]
 
 
 class Unusable(Exception):
@@ -98,7 +98,7 @@ class _Record(BaseModel):
 
     key: Key | None = None
     stage: Name | None = None
-    seconds: Number = 0
+    seconds: Seconds = 0
     host: Annotated[str, Field(max_length=300)] = ""
     finished: Annotated[str, Field(max_length=100)] = ""
     params: dict[str, Any] = {}

@@ -66,9 +66,9 @@ def run(job: Job, main: Main) -> None:
     """
     try:
         _run(job, main)
-    except UserError:
-        raise
     except Exception as error:
+        if isinstance(error, UserError) and error.__cause__ is None:
+            raise
         fault = disk_fault(error, [*job.outputs.values(), job.progress])
         if fault is None:
             raise
