@@ -14,7 +14,8 @@ from rich.console import Console
 from rich.table import Table
 from typer.core import TyperGroup
 
-from distillery.errors import UserError, disk_fault
+from distillery.disk_faults import disk_fault
+from distillery.errors import UserError
 from distillery.jobs.code_digest import LIBRARY
 from distillery.planning.snakemake_graph import Node, read_graph
 

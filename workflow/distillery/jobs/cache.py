@@ -30,7 +30,8 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from distillery.errors import UserError, disk_fault
+from distillery.disk_faults import disk_fault
+from distillery.errors import UserError
 from distillery.jobs import cache_entries, cache_folders
 from distillery.jobs.cache_entries import SNAKEMAKE_TIMESTAMP, Artifact, Content, Entry, Unusable
 from distillery.jobs.cache_objects import CHECKS, Objects, can_be_shared

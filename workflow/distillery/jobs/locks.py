@@ -59,7 +59,8 @@ class FileLock:
     def release(self) -> None:
         """Give the lock back."""
         if self._file is not None:
-            self._file.close()
+            with contextlib.suppress(OSError):  # a full disk did not take the signature; the lock is given back
+                self._file.close()
             self._file = None
 
     def holder(self) -> str:

@@ -22,7 +22,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from distillery.errors import UserError, disk_fault
+from distillery.disk_faults import disk_fault
+from distillery.errors import UserError
 from distillery.files import write_json
 from distillery.jobs.cache import ArtifactCache
 from distillery.jobs.gpus import claimed_gpus, installed_gpus

@@ -13,7 +13,6 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from distillery.errors import UserError
-from distillery.temporary import naming
 
 logger = logging.getLogger(__name__)
 
@@ -58,7 +57,7 @@ class Budget:
         """Write what was noted."""
         if self.limits and any(self._waiting.values()):
             self.ledger.parent.mkdir(parents=True, exist_ok=True)
-            with naming(self.ledger), open(self.ledger, "a", encoding="utf-8") as ledger:
+            with open(self.ledger, "a", encoding="utf-8") as ledger:
                 ledger.write(json.dumps(self._waiting) + "\n")
             self._waiting = dict.fromkeys(KINDS, 0.0)
         self._noted = time.monotonic()
