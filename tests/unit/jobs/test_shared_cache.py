@@ -19,10 +19,12 @@ from distillery.cli import app
 from distillery.errors import UserError
 from distillery.files import atomic_open
 from distillery.jobs.cache import ArtifactCache
+from distillery.jobs.cache_entries import FOLDER
 from distillery.jobs.runner import run
 
 pytestmark = pytest.mark.reliability("shared-cache")
 
+REPOSITORY = Path(__file__).parents[3]
 WEIGHTS = b"weights" * 1000
 VICTIM = b"what the user wrote"
 SHA_OF_VICTIM = hashlib.sha256(VICTIM).hexdigest()
@@ -417,6 +419,13 @@ def test_what_the_user_may_not_remove_is_reported_and_ends_no_command(job, monke
 
 def _refused(*_args: object, **_options: object) -> None:
     raise PermissionError(13, "Permission denied")
+
+
+def test_the_outputs_that_are_folders_are_those_of_that_name():
+    """What an entry may restore as a folder follows from the name of the output, since a script is not told it."""
+    text = "".join(path.read_text() for path in (REPOSITORY / "workflow/rules").glob("*.smk"))
+    folders = re.findall(r'(\w+)=directory\("[^".]+"\),', text)
+    assert len(folders) == text.count("directory(") == text.count("folder=") > 0 and set(folders) == {FOLDER}
 
 
 leaf = (
