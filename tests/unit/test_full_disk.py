@@ -210,12 +210,14 @@ def test_a_result_that_finds_no_space_is_not_computed_again_but_reported(job, di
     assert one_line(str(caught.value), disk.path)
 
 
-def test_a_command_on_a_full_disk_ends_with_one_line(tmp_path, disk, monkeypatch):
+@pytest.mark.parametrize("command", ["store export {}/slice.zip", "schemas --root {}"])
+def test_a_command_on_a_full_disk_ends_with_one_line(tmp_path, disk, monkeypatch, command):
     monkeypatch.chdir(tmp_path)
+    (disk.path / "workflow" / "schemas").mkdir(parents=True)
     disk.fill()
-    ended = CliRunner().invoke(app, ["store", "export", str(disk.path / "slice.zip")])
+    ended = CliRunner().invoke(app, command.format(disk.path).split())
     assert ended.exit_code == 1 and isinstance(ended.exception, SystemExit)
-    assert ended.output.count("\n") == 1 and one_line(ended.output.strip(), disk.path / "slice.zip")
+    assert ended.output.count("\n") == 1 and one_line(ended.output.strip(), disk.path)
 
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EIO, errno.EFBIG])

@@ -72,6 +72,8 @@ def test_what_a_killed_process_left_is_removed_and_what_a_living_one_writes_stay
     try:
         (copy,) = left(tmp_path)
         assert remove_all_abandoned(tmp_path) == 0 and copy.exists(), "its owner lives"
+        os.utime(copy, (0, 0))
+        assert remove_all_abandoned(tmp_path) == 0 and copy.exists(), "its owner takes its time"
         process.send_signal(signal.SIGSTOP)
         assert remove_all_abandoned(tmp_path) == 0 and copy.exists(), "its owner is stopped, not dead"
     finally:

@@ -158,9 +158,7 @@ def flip_a_bit(path: Path) -> None:
 
 
 def stored_weights() -> Path:
-    (path,) = [
-        path for path in Path("work/cache/v1/objects").rglob("*") if path.is_file() and path.stat().st_size == 7000
-    ]
+    (path,) = Path("work/cache/v1/objects").rglob(hashlib.sha256(WEIGHTS).hexdigest())
     return path
 
 
@@ -187,6 +185,17 @@ def test_when_bits_that_flip_between_two_uses_are_noticed_is_a_setting(job, make
         remove(job)
     run(replace(job), maker)
     assert maker.runs == runs and (made(job)[0] == WEIGHTS) == (runs == 2)
+
+
+def test_a_check_that_was_noted_does_not_stand_for_one_at_each_use(job, maker, monkeypatch):
+    monkeypatch.setenv("DISTILLERY_CACHE_CHECK", "once")
+    for _ in range(2):
+        run(replace(job), maker)
+        remove(job)
+    flip_a_bit(stored_weights())
+    monkeypatch.setenv("DISTILLERY_CACHE_CHECK", "always")
+    run(replace(job), maker)
+    assert made(job) == (WEIGHTS, "4") and maker.runs == 2
 
 
 @pytest.mark.parametrize("check", ["once", "never"])

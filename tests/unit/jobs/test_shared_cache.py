@@ -20,7 +20,11 @@ from distillery.errors import UserError
 from distillery.files import atomic_open
 from distillery.jobs.cache import ArtifactCache
 from distillery.jobs.cache_entries import FOLDER
+from distillery.jobs.job import Job
 from distillery.jobs.runner import run
+from distillery.planning.forecast import Forecast, JobStatus
+from distillery.planning.rates import Rates
+from distillery.planning.snakemake_graph import Node
 
 pytestmark = pytest.mark.reliability("shared-cache")
 
@@ -263,6 +267,20 @@ def test_a_malformed_entry_means_that_the_job_is_computed(job, caplog):
             assert_commands_survive()
 
 
+def test_the_record_of_a_restored_result_says_what_the_job_is_whatever_the_entry_says(job):
+    run(job, Maker())
+    own = json.loads(job.outputs["provenance"].read_text())
+    path = entry_file(job)
+    entry = json.loads(path.read_text())
+    lies = {"params": {"factor": 9}, "input_digests": {"number": []}, "output_digests": {}, "outputs": {}, "inputs": {}}
+    entry["record"].update(lies)
+    path.write_text(json.dumps(entry))
+    clear(job)
+    run(replace(job), Maker())
+    restored = json.loads(job.outputs["provenance"].read_text())
+    assert restored.pop("restored") and restored == own
+
+
 def test_bytes_that_are_no_text_are_no_entry(job):
     maker = Maker()
     run(job, maker)
@@ -502,17 +520,37 @@ def test_any_change_of_an_entrys_bytes_gives_the_right_bytes_or_a_computed_job(j
     assert job.outputs["result"].read_text() == "4" and outside() == before
 
 
+@pytest.mark.reliability("shared-cache", cases=24)
 def test_a_forecast_survives_hostile_records(job):
     """`distillery plan` reads the records of all entries for its rates."""
-    from distillery.planning.rates import Rates
-
     run(job, Maker())
     path = entry_file(job)
     entry = json.loads(path.read_text())
-    for work in ({"seconds": "long"}, {"steps": [], "tokens": {}}, {"requested": -1}, {}):
-        entry["record"] = {**entry["record"], "work": work, "params": {"train": {"batch_size": 0}, "spec": 1}}
-        path.write_text(json.dumps(entry))
-        assert Rates.of(Path("out"), ArtifactCache.from_environment()) is not None
+    counts = [
+        {"seconds": "long", "generated": 3, "tokens": 3},
+        {"steps": [], "tokens": {}, "seconds": 1, "parameters": "many"},
+        {"seconds": 1, "tokens": 3, "generated": 3, "steps": 3, "requested": -1, "parameters": -5},
+        {"seconds": 1, "tokens": 3, "generated": 3, "steps": 3, "requested": 9, "parameters": None},
+    ]
+    settings_of = [
+        {"train": {"batch_size": 0}, "spec": 1, "sampler": []},
+        {"spec": {"decoding": {"max_new_tokens": -32}}},
+    ]
+    for stage in ("train", "sample", "search"):
+        params = {"train": {"batch_size": 2}, "sampler": "a", "spec": {"decoding": {"max_new_tokens": 8}, "steps": {}}}
+        node = Node(stage, Job(stage, {}, {"out": Path("out")}, params), True, "")
+        for work in counts:
+            for hostile_params in settings_of:
+                entry["stage"] = stage
+                entry["record"].update(
+                    work=work, params=hostile_params, stage=stage, inputs={"questions": ["/dev/zero"]}
+                )
+                path.write_text(json.dumps(entry))
+                rates = Rates.of(Path("none"), ArtifactCache.from_environment())
+                assert len(rates.records) == 1
+                forecast = Forecast(node, JobStatus.COMPUTED)
+                rates.seconds(forecast, 5, 100)
+                rates.tokens_per_unit(forecast)
 
 
 def test_reading_many_entries_keeps_no_file_open(job):
