@@ -540,11 +540,9 @@ def test_a_forecast_survives_hostile_records(job):
         params = {"train": {"batch_size": 2}, "sampler": "a", "spec": {"decoding": {"max_new_tokens": 8}, "steps": {}}}
         node = Node(stage, Job(stage, {}, {"out": Path("out")}, params), True, "")
         for work in counts:
-            for hostile_params in settings_of:
+            for lie in lies:
                 entry["stage"] = stage
-                entry["record"].update(
-                    work=work, params=hostile_params, stage=stage, inputs={"questions": ["/dev/zero"]}
-                )
+                entry["record"].update(work=work, params=lie, stage=stage, inputs={"questions": ["/dev/zero"]})
                 path.write_text(json.dumps(entry))
                 rates = Rates.of(Path("none"), ArtifactCache.from_environment())
                 assert len(rates.records) == 1
