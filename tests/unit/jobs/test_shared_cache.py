@@ -532,7 +532,7 @@ def test_a_forecast_survives_hostile_records(job):
         {"seconds": 1, "tokens": 3, "generated": 3, "steps": 3, "requested": -1, "parameters": -5},
         {"seconds": 1, "tokens": 3, "generated": 3, "steps": 3, "requested": 9, "parameters": None},
     ]
-    settings_of = [
+    lies = [
         {"train": {"batch_size": 0}, "spec": 1, "sampler": []},
         {"spec": {"decoding": {"max_new_tokens": -32}}},
     ]
