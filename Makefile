@@ -30,11 +30,14 @@ help: ## Show this list
 
 .PHONY: demo
 demo: environment ## Run the default workflow and show its table (no GPU, no account)
-	$(BIN)/snakemake --cores $(CORES) $(NO_GPU) $(SNAKEMAKE_OPTIONS)
-	@echo
-	@echo "The table is in $(TABLE), with CSV and HTML beside it:"
+	@mkdir -p work
+	@$(BIN)/distillery plan --write work/forecast.json > work/plan.txt || true
+	$(BIN)/snakemake --cores $(CORES) $(NO_GPU) --logger distillery $(SNAKEMAKE_OPTIONS)
 	@echo
 	@cat "$(TABLE)"
+	@echo
+	@echo "The page with what the students wrote:  $(TABLE:.md=.html)"
+	@echo "Where a number comes from:              .venv/bin/distillery why miniature/mentor-kd"
 
 .PHONY: test
 test: environment ## Run all tests but those that kill jobs for minutes
@@ -56,11 +59,11 @@ reliability: environment ## Try every class of faults and write docs/reliability
 	$(BIN)/pytest -m "reliability and not kill" --reliability write $(PARALLEL) $(PYTEST_OPTIONS)
 
 .PHONY: mutants
-mutants: environment ## Put faults into the code and see whether a test notices (hours; MUTANTS=verification for one room)
+mutants: environment ## Put faults into the code and see whether a test notices (hours; MUTANTS=sampling: one room, SAMPLE=150: part of it)
 	@failed=0; \
 	$(BIN)/python tests/mutants/run.py --baseline --file "$(MUTANTS)" || failed=1; \
 	for room in $(or $(MUTANTS),verification training sampling programs peer_review evaluation jobs); do \
-		$(BIN)/python tests/mutants/tool.py $$room || failed=1; \
+		$(BIN)/python tests/mutants/tool.py $$room $(if $(SAMPLE),--sample $(SAMPLE)) || failed=1; \
 	done; \
 	exit $$failed
 
@@ -85,7 +88,7 @@ schemas: environment ## Write workflow/schemas from the settings models
 	$(BIN)/python -m distillery.cli schemas
 
 .PHONY: documents
-documents: environment ## Write the tables of README.md from docs/measured
+documents: environment ## Write the tables of README.md and docs/testing.md from docs/measured
 	$(BIN)/python docs/generate.py
 
 .PHONY: conda

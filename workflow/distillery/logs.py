@@ -7,6 +7,9 @@ from pathlib import Path
 
 from distillery.temporary import DISK_ERRORS
 
+TERMINAL_VARIABLE = "DISTILLERY_TERMINAL"
+"""Level from which a job's messages reach the terminal; all of them without it. Its log file has them all."""
+
 
 class LogFile(logging.FileHandler):
     """A log file whose disk may be full: the job continues, and one line on the terminal says so.
@@ -35,7 +38,9 @@ class LogFile(logging.FileHandler):
 
 def log_to(path: Path | None) -> None:
     """Send the log to `path` (appended, so that a resumed job keeps its history) and to standard error."""
-    handlers: list[logging.Handler] = [logging.StreamHandler(sys.stderr)]
+    terminal = logging.StreamHandler(sys.stderr)
+    terminal.setLevel(os.environ.get(TERMINAL_VARIABLE, "NOTSET"))
+    handlers: list[logging.Handler] = [terminal]
     if path is not None:
         try:
             Path(path).parent.mkdir(parents=True, exist_ok=True)

@@ -13,6 +13,7 @@ import io
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -170,16 +171,18 @@ def _rows(path: Path) -> Iterator[_Row]:
 
 def _csv_rows(text: str, path: Path) -> Iterator[tuple[int, Mapping[str, Any]]]:
     header = text.split("\n", 1)[0]
-    lines = csv.DictReader(io.StringIO(text, newline=""), delimiter=max(",;\t", key=header.count), strict=True)
+    # csv.DictReader passes over empty lines without counting them.
+    lines = csv.reader(io.StringIO(text, newline=""), delimiter=max(",;\t", key=header.count), strict=True)
     try:
-        if not {"rationale_id", "score"} <= set(lines.fieldnames or ()):
+        names = next(filter(None, lines), [])
+        if not {"rationale_id", "score"} <= set(names):
             raise UserError(
                 "the header lacks rationale_id or score", file=path, key="line 1", value=header, remedy=_RESTORE
             )
         start = lines.line_num + 1
-        for row in lines:
-            if any(row.values()):  # spreadsheets keep empty rows at the end
-                yield start, row
+        for fields in lines:
+            if any(fields):  # spreadsheets keep empty rows at the end
+                yield start, dict(zip_longest(names, fields[: len(names)]))
             start = lines.line_num + 1  # a rationale in quotes may have several lines
     except csv.Error as error:
         raise UserError(f"not CSV: {error}", file=path, key=f"line {lines.line_num}", remedy=_RESTORE) from error
