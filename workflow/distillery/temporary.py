@@ -229,7 +229,7 @@ def _boot() -> str:
     Without them, each process has digits of its own, and copies are left alone for a day.
     """
     try:
-        return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii")[:8]
+        return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="utf-8")[:8]
     except OSError:
         return secrets.token_hex(4)
 
