@@ -40,7 +40,7 @@ def log_to(path: Path | None) -> None:
     logging.basicConfig(level=level, handlers=handlers, force=True)
     warnings.formatwarning = _format_warning
     sys.excepthook = print_traceback
-    for noisy in ("httpx", "urllib3", "filelock", "fsspec", "asyncio"):
+    for noisy in ("httpx", "httpx2", "urllib3", "filelock", "fsspec", "asyncio"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
 
 

@@ -28,6 +28,7 @@ from distillery.files import read_json, write_json
 from distillery.jobs.cache import ArtifactCache
 from distillery.jobs.gpus import claimed_gpus
 from distillery.jobs.job import NOT_FOR_MAIN, PROVENANCE, Job, as_list, job_of_record
+from distillery.jobs.locks import check_locks
 from distillery.jobs.provenance import placed, provenance
 from distillery.logs import log_to
 
@@ -62,7 +63,8 @@ def run(job: Job, main: Main) -> None:
     """Restore the outputs of a job from the artifact cache, or run `main`, keep what it made and write its record.
 
     Raises:
-        UserError: An input changed while the job ran; its outputs belong to no version of it.
+        UserError: An input changed while the job ran; its outputs belong to no version of it. Or the job was stopped,
+            and another process took over.
     """
     start = time.monotonic()
     cache = ArtifactCache.from_environment()
@@ -108,6 +110,7 @@ def _compute(job: Job, main: Main, cache: ArtifactCache) -> None:
             file=", ".join(str(path) for name in changed for path in as_list(job.inputs[name])),
             remedy="Run the workflow again",
         )
+    check_locks()  # a job that was stopped meanwhile, and computed by another process, publishes nothing
     record = provenance(job, started, datetime.now(UTC), work)
     if PROVENANCE in job.outputs:
         write_json(job.outputs[PROVENANCE], record)
