@@ -41,7 +41,7 @@ from distillery.sampling.slice_checks import (
 )
 from distillery.sampling.store import CompletionStore
 from distillery.sampling.store_maintenance import merged, stored_series
-from distillery.sampling.unit_checks import MAX_UNIT_BYTES, MAX_UNIT_ROWS
+from distillery.sampling.unit_checks import MAX_UNIT_BYTES, MAX_UNIT_ROWS, read_table
 
 logger = logging.getLogger(__name__)
 
@@ -185,7 +185,7 @@ def add_slice(store: CompletionStore, source: Path, checked: Checked) -> Importe
         with open_slice(source) as archive:
             listing = read_listing(archive, checked.listing)
             for name, series in listing.series_of_units():
-                table = pq.ParquetFile(pa.BufferReader(read_unit(archive, name, listing))).read(use_threads=False)
+                table = read_table(read_unit(archive, name, listing))
                 new, other = _add(store, series, table)
                 added, differing = added + new, differing + other
     except SliceFault as fault:
