@@ -30,11 +30,14 @@ help: ## Show this list
 
 .PHONY: demo
 demo: environment ## Run the default workflow and show its table (no GPU, no account)
-	$(BIN)/snakemake --cores $(CORES) $(NO_GPU) $(SNAKEMAKE_OPTIONS)
-	@echo
-	@echo "The table is in $(TABLE), with CSV and HTML beside it:"
+	@mkdir -p work
+	@$(BIN)/distillery plan --write work/forecast.json > work/plan.txt || true
+	$(BIN)/snakemake --cores $(CORES) $(NO_GPU) --logger distillery $(SNAKEMAKE_OPTIONS)
 	@echo
 	@cat "$(TABLE)"
+	@echo
+	@echo "The page with what the students wrote:  $(TABLE:.md=.html)"
+	@echo "Where a number comes from:              .venv/bin/distillery why miniature/mentor-kd"
 
 .PHONY: test
 test: environment ## Run all tests but those that kill jobs for minutes
@@ -45,7 +48,8 @@ test-nightly: environment ## Kill jobs at random moments (twelve minutes); 10,00
 	DISTILLERY_BACKEND=auto $(BIN)/pytest tests/workflow/test_kill.py $(PYTEST_OPTIONS)
 	HYPOTHESIS_PROFILE=nightly $(BIN)/pytest tests/unit/programs/test_gate.py tests/unit/programs/test_execution.py \
 		tests/unit/programs/test_model_texts.py tests/unit/verification/test_model_texts.py \
-		tests/unit/sampling/test_api_faults.py $(PARALLEL) $(PYTEST_OPTIONS)
+		tests/unit/sampling/test_api_faults.py tests/unit/sampling/test_slices.py tests/unit/tasks/test_reasoning.py \
+		tests/unit/test_visible.py $(PARALLEL) $(PYTEST_OPTIONS)
 
 .PHONY: test-quick
 test-quick: environment lint ## Lint, types and the tests that take seconds (under two minutes)

@@ -9,7 +9,7 @@ import pytest
 from distillery.config.experiment import Figure
 from distillery.evaluation.figures import draw
 from distillery.evaluation.output_space import Arm, draw_study
-from distillery.evaluation.tables import Row
+from distillery.evaluation.table_records import Row
 
 from .rows import row, table
 

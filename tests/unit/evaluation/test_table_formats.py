@@ -3,14 +3,14 @@
 import re
 
 from distillery.evaluation.table_formats import columns, write_csv, write_html, write_markdown
-from distillery.evaluation.tables import Example
+from distillery.evaluation.table_records import Example, PartScore
 from distillery.records import GradedPrediction, Outcome
 
 from .rows import row, table
 
 FULL = table(
     row("Plain", "m", 40.0, 30.0, 50.0, seeds=(1, 2), truncated=1.5, others={"paper": 45.0}, training_rows=1234.0,
-        samples_used=2000.5, train_seconds=3.25, device="cpu", published=50.0),
+        samples_used=2000.5, updates=308.0, train_seconds=3.25, device="cpu", published=50.0),
     row("PaD", "m", 55.5, 50.1, 60.9, seeds=(3,), truncated=0.0, unparsable=2.0, raised=4.0, rounds=(50.0, 55.5),
         others={}, difference=15.5, difference_interval=(-1.0, 30.0), published=61.25, published_source="table 2",
         swept={"rows.degree": 2}),
@@ -23,15 +23,15 @@ PAGE = """\
 All of it
 
 | Task | Model | Arm | Accuracy [95 % interval] | Grader paper | Against Plain | Published | Verdict | Unparsable \
-| Truncated | Raised | After rounds | Questions | Seeds | Samples | Rows | Train s | Device |
+| Truncated | Raised | After rounds | Questions | Seeds | Samples | Rows | Updates | Train s | Device |
 | --- | --- | --- | ---: | ---: | ---: | ---: | --- | ---: \
-| ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | --- |
+| ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | --- |
 | Sums | m | Plain | 40.0 [30.0, 50.0] | 45.0 |  | 50 | inside | 0.0 \
-| 1.5 |  |  | 10 | 2 | 2,000.5 | 1,234 | 3.2 | cpu |
+| 1.5 |  |  | 10 | 2 | 2,000.5 | 1,234 | 308 | 3.2 | cpu |
 | Sums | m | PaD | 55.5 [50.1, 60.9] |  | +15.5 [-1.0, +30.0] | 61.25 (table 2) | outside | 2.0 \
-| 0.0 | 4.0 | 50.0 → 55.5 | 10 | 1 |  |  |  |  |
+| 0.0 | 4.0 | 50.0 → 55.5 | 10 | 1 |  |  |  |  |  |
 | Sums | n | PaD | 1.0 [0.0, 2.0] |  | -2.0 [-3.0, -1.0] |  |  | 0.0 \
-| 0.0 |  |  | 10 | 1 |  |  |  |  |
+| 0.0 |  |  | 10 | 1 |  |  |  |  |  |
 
 * Accuracy [95 % interval]: percent of the test questions, grader robust, mean over seeds; the interval is Wilson's \
 over questions for one seed, and a bootstrap over questions and seeds for several.
@@ -47,18 +47,19 @@ over questions for one seed, and a bootstrap over questions and seeds for severa
 * Seeds: training runs that are pooled.
 * Samples: completions that training rows were chosen from.
 * Rows: training rows, mean over seeds.
+* Updates: updates of the training, mean over seeds.
 * Train s: seconds of training, mean over seeds.
 * Device: where the seconds were spent.
 * Note: a note.
 """
 FIELDS = """\
 task,model,recipe,arm,swept,accuracy,low,high,questions,seeds,unparsable,truncated,raised,rounds,difference,\
-difference_low,difference_high,published,published_source,verdict,samples_used,training_rows,train_seconds,device,\
+difference_low,difference_high,published,published_source,verdict,samples_used,training_rows,updates,train_seconds,device,\
 accuracy_paper
-sums,m,plain,Plain,,40.0,30.0,50.0,10,1 2,0.0,1.5,,,,,,50.0,,inside,2000.5,1234.0,3.25,cpu,45.0
+sums,m,plain,Plain,,40.0,30.0,50.0,10,1 2,0.0,1.5,,,,,,50.0,,inside,2000.5,1234.0,308.0,3.25,cpu,45.0
 sums,m,pad,PaD,"{\"\"rows.degree\"\": 2}",55.5,50.1,60.9,10,3,2.0,0.0,4.0,50.0 55.5,15.5,-1.0,30.0,61.25,table 2\
-,outside,,,,,
-sums,n,pad,PaD,,1.0,0.0,2.0,10,1,0.0,0.0,,,-2.0,-3.0,-1.0,,,,,,,,
+,outside,,,,,,
+sums,n,pad,PaD,,1.0,0.0,2.0,10,1,0.0,0.0,,,-2.0,-3.0,-1.0,,,,,,,,,
 """
 
 
@@ -105,3 +106,22 @@ def test_a_text_of_more_than_4000_characters_is_cut_on_the_page(tmp_path):
     page = (tmp_path / "table.html").read_text(encoding="utf-8")
     assert (page.count("a" * 4000), page.count("b" * 4000), page.count("b" * 4001)) == (1, 1, 0)
     assert page.count("Shown are 4000 of 4001 characters.") == page.count("Shown are") == 1
+
+
+def test_parts_of_the_questions_are_a_table_of_their_own(tmp_path):
+    parted = table(
+        row("Plain", "m", 40.0, 30.0, 50.0, parts={"steps: 1": PartScore(4, 75.0, (30.1, 95.4))}),
+        row("PaD", "m", 40.0, 30.0, 50.0, parts={}),
+    )
+    write_markdown(parted, tmp_path / "table.md")
+    assert (tmp_path / "table.md").read_text(encoding="utf-8").split("\n\n")[-1] == (
+        "| Task | Model | Arm | steps: 1 |\n| --- | --- | --- | ---: |\n"
+        "| Sums | m | Plain | 75.0 [30.1, 95.4] of 4 |\n| Sums | m | PaD |  |\n"
+    )
+    write_html(parted, tmp_path / "table.html")
+    html = (tmp_path / "table.html").read_text(encoding="utf-8")
+    assert html.count("<table>") == 2 and '<td class="n">75.0 [30.1, 95.4] of 4</td>' in html
+    write_csv(parted, tmp_path / "table.csv")
+    head, plain, pad = (tmp_path / "table.csv").read_text(encoding="utf-8").splitlines()
+    assert head.endswith('"steps: 1, accuracy","steps: 1, low","steps: 1, high","steps: 1, questions"')
+    assert plain.endswith(",75.0,30.1,95.4,4.0") and pad.endswith(",,,,")

@@ -107,22 +107,28 @@ def test_every_fault_of_a_filled_sheet_is_reported_with_its_line(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("name", "content", "problem", "key", "remedy"),
+    ("name", "content", "problem", "line", "remedy"),
     [
-        ("a.csv", b"\xff\xfe", "not a UTF-8 text", None, "Save the sheet as CSV in UTF-8"),
-        ("a.csv", b"a,b\nr0,4\n", "the header lacks rationale_id or score", "line 1", RESTORE),
-        ("a.csv", b'rationale_id,score\nr0,"4', "not CSV: unexpected end of data", "line 2", RESTORE),
-        ("a.jsonl", b"\n{", "not JSON: Expecting property name enclosed in double quotes", "line 2", RESTORE),
-        ("a.jsonl", b"[]", "not a JSON object", "line 1", RESTORE),
-        ("a.jsonl", b"{}", "the row lacks rationale_id and score", "line 1", "Keep the columns"),
+        ("a.csv", b"\xff\xfe", "not a UTF-8 text: it is UTF-16", None, "Save it as text in UTF-8"),
+        ("a.csv", b"a,b\nr0,4\n", "the header lacks rationale_id and score", 1, "Keep these columns and their names"),
+        (
+            "a.csv",
+            b'rationale_id,score\nr0,"4',
+            "the double quote that opens a field here is never closed",
+            2,
+            "Close or double it",
+        ),
+        ("a.jsonl", b"\n{", "not valid JSON: EOF while parsing an object, at column 1", 2, RESTORE),
+        ("a.jsonl", b"[]", "not a JSON object", 1, RESTORE),
+        ("a.jsonl", b"{}", "the row lacks rationale_id and score", 1, "Keep the columns"),
     ],
 )
-def test_a_file_that_is_no_sheet_says_where_and_what_to_do(name, content, problem, key, remedy, tmp_path):
+def test_a_file_that_is_no_sheet_says_where_and_what_to_do(name, content, problem, line, remedy, tmp_path):
     (tmp_path / name).write_bytes(content)
     with pytest.raises(UserError) as caught:
         read_sheet(tmp_path / name, TODO, reviewer="jo")
     fault = caught.value
-    assert (fault.problem, fault.key, fault.remedy, fault.file) == (problem, key, remedy, tmp_path / name)
+    assert (fault.problem, fault.line, fault.remedy, fault.file) == (problem, line, remedy, tmp_path / name)
 
 
 @pytest.mark.parametrize(("reviewer", "todo"), [("zoe", TODO), ("jo", []), ("../jo", TODO)])

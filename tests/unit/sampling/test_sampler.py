@@ -108,6 +108,13 @@ def test_a_chat_template_is_not_applied_for_an_endpoint_which_has_its_own(record
     assert (pending.request.prompt, pending.request.special_tokens) == ("Q: red fish swim\nA:", False)
 
 
+def test_a_text_whose_prompt_ends_with_an_opening_tag_shows_the_tag_and_the_answer_call_does_not(recording):
+    opened = spec(input="Q: {{ question }}\n<think>\n", answer_cue=" So", stop=[])
+    drawn, _ = sample(QUESTIONS[:1], EXEMPLARS, opened, recording, sampler="s")
+    assert [completion.text for completion in drawn] == ["<think>\n s0."]
+    assert recording.recorder.prompts[-1] == recording.recorder.prompts[0] + " s0. So"
+
+
 @pytest.mark.parametrize(
     ("limits", "kept"), [({"samples": 3}, 3), ({"tokens": 2}, 2), ({"money": 7.0}, 3), ({"samples": 0}, 0)]
 )

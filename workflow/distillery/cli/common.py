@@ -3,26 +3,41 @@
 import os
 import re
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
+import rich.console
 import typer
 from rich import box
-from rich.console import Console
+from rich.segment import Segment
 from rich.table import Table
+from typer.core import TyperGroup
 
+from distillery.disk_faults import disk_fault
 from distillery.errors import UserError
 from distillery.jobs.code_digest import LIBRARY
 from distillery.planning.snakemake_graph import Node, read_graph
+from distillery.visible import visible
 
 ConfigFiles = Annotated[list[Path] | None, typer.Option("--configfile", help="Settings laid over config/config.yaml.")]
 
 
+class Console(rich.console.Console):
+    """A console that shows control characters of names and texts instead of writing them to the terminal."""
+
+    def render(
+        self, renderable: rich.console.RenderableType, options: rich.console.ConsoleOptions | None = None
+    ) -> Iterable[Segment]:
+        """The segments of what is printed: each table, tree and text goes through here."""
+        for text, style, control in super().render(renderable, options):
+            yield Segment(text if control else visible(text), style, control)
+
+
 def new_app(summary: str) -> typer.Typer:
     """A group of commands. Help texts are plain: in rich's markup, brackets as in `[/model]` would be tags."""
-    return typer.Typer(no_args_is_help=True, add_completion=False, help=summary, rich_markup_mode=None)
+    return typer.Typer(cls=_Commands, no_args_is_help=True, add_completion=False, help=summary, rich_markup_mode=None)
 
 
 def new_table(*columns: str, words: int = 1) -> Table:
@@ -39,12 +54,23 @@ def new_table(*columns: str, words: int = 1) -> Table:
 
 @contextmanager
 def exit_on_user_error() -> Iterator[None]:
-    """Print a UserError as text and leave with status 1."""
+    """Print a UserError, or a fault of the disk, as text and leave with status 1."""
     try:
         yield
-    except UserError as error:
-        Console(stderr=True).print(str(error), markup=False, highlight=False, soft_wrap=True)
+    except (UserError, OSError) as error:
+        fault = error if isinstance(error, UserError) else disk_fault(error)
+        if fault is None:
+            raise
+        Console(stderr=True).print(str(fault), markup=False, highlight=False, soft_wrap=True)
         raise typer.Exit(1) from None
+
+
+class _Commands(TyperGroup):
+    """A group of commands, each of which ends with one line where the disk has a fault."""
+
+    def invoke(self, ctx: Any) -> Any:
+        with exit_on_user_error():
+            return super().invoke(ctx)
 
 
 def require_project() -> None:

