@@ -6,7 +6,7 @@ import httpx2
 import openai
 import pytest
 
-from distillery.sampling.backends.api import ApiBackend, RequestRefused, _retry_after
+from distillery.sampling.backends.api import ApiBackend, Flight, RequestRefused, _retry_after
 from distillery.sampling.backends.base import PendingRequest
 from distillery.sampling.backends.pace import CircuitBreaker, Pace
 from distillery.sampling.budget import Budget
@@ -140,7 +140,7 @@ def backend(**parts) -> ApiBackend:
 @pytest.mark.parametrize(("limit", "kind"), [(3, "samples"), (30, "tokens"), (52.0, "money")])
 def test_a_request_is_sent_while_the_budget_affords_it_beside_those_under_way(tmp_path, monkeypatch, limit, kind):
     monkeypatch.setenv("DISTILLERY_PRICES", '{"m": [1e6, 1e6]}')  # 1 for each token of a prompt, 10 for each answer
-    flying = {object(): (pending("x" * 80), 0.0), object(): (pending("x"), 0.0)}  # prompts of 20 tokens and of 1
+    flying = {Flight(pending(prompt), SERIES): None for prompt in ("x" * 80, "x")}  # prompts of 20 tokens and of 1
     for most, affords in [(limit, True), (limit - 0.5, False)]:
         made = backend(_flying=flying, _budget=Budget({kind: most}, tmp_path / "ledger"))
         assert made._affords(pending("x"), SERIES) is affords
