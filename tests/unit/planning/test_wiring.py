@@ -28,6 +28,7 @@ REPOSITORY = Path(__file__).parents[3]
 STUDENT = "smollm2-135m-half"
 BASE = f"results/base_models/{STUDENT}/manifest.json"
 NOTHING: list[str] = []
+CHOSEN = {"layers": 4, "task": "dates", "prompt": "student-cot"}
 
 
 def trained(recipe: str, model: str = STUDENT, setup: str = "miniature") -> str:
@@ -63,6 +64,9 @@ def workspace(tmp_path_factory):
             sort_keys=False,
         )
     )
+    models = yaml.safe_load((config / "models.yaml").read_text())
+    models["chosen"] = {"kind": "pruned", "parent": "smollm2-135m", "drop_by_influence": CHOSEN}
+    (config / "models.yaml").write_text(yaml.safe_dump(models, sort_keys=False))
     setups = yaml.safe_load((config / "setups.yaml").read_text())
     setups["other"] = setups["miniature"] | {
         "teacher": "other-teacher",
@@ -255,6 +259,16 @@ def test_reviews_come_from_every_model_and_from_people_whose_sheet_is_named(work
     assert committee_inputs.filled_sheet(workspace, anna) == f"arithmetic-other-mapd-{STUDENT}-seed1.csv"
     with pytest.raises(UserError, match=r"other-committee\.yaml: people\.bert\.sheet"):
         committee_inputs.filled_sheet(workspace, of_bert)
+
+
+def test_layers_are_chosen_on_train_questions_of_the_task_that_is_named(workspace):
+    chosen, plain = job("pad", model="chosen"), job("pad")
+    assert source_inputs.parent_manifest(workspace, chosen) == "results/base_models/smollm2-135m/manifest.json"
+    assert source_inputs.influence_questions(workspace, chosen) == "results/questions/dates/train.jsonl"
+    assert source_inputs.influence_exemplars(workspace, chosen) == "results/questions/dates/exemplars.jsonl"
+    assert source_inputs.influence_prompt(workspace, chosen)["prompt"] == "student-cot"
+    assert source_inputs.influence_questions(workspace, plain) == NOTHING
+    assert source_inputs.influence_prompt(workspace, plain) is None
 
 
 REVIEWS = [f"{FOLDER}/members/smollm2-135m/reviews.jsonl"]

@@ -99,9 +99,25 @@ def _parameters(manifest: Path, expectations: Expectations) -> int | None:
     if spec.get("kind") == "api":
         return 0
     if spec.get("kind") == "pruned":
-        parent = _parameters(as_list(job.inputs["parent"])[0], expectations)
-        return None if parent is None else round(parent / spec["keep_every"])
+        (whole,) = as_list(job.inputs["parent"])
+        parent, known = _parameters(whole, expectations), expectations.dry_run.contents.readable(whole)
+        if spec["keep_every"] is not None:
+            return None if parent is None else round(parent / spec["keep_every"])
+        layers = read_manifest(known).layers if known is not None else None
+        return None if parent is None or layers is None else round(parent * share_kept(spec, layers))
     return parameters_in_name(spec, str(job.params.get("name", "")))
+
+
+def share_kept(spec: Mapping[str, Any], layers: int) -> float:
+    """Share of a parent's layers that a pruned model keeps, by the list or number in its settings.
+
+    >>> share_kept({"keep": [0, 1], "drop": None}, 8), share_kept({"keep": None, "drop": [3, 4]}, 8)
+    (0.25, 0.75)
+    """
+    if spec["keep"] is not None:
+        return len(spec["keep"]) / layers
+    dropped = len(spec["drop"]) if spec["drop"] is not None else spec["drop_by_influence"]["layers"]
+    return (layers - dropped) / layers
 
 
 def parameters_in_name(spec: Mapping[str, Any], name: str) -> int | None:
