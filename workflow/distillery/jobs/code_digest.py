@@ -54,7 +54,7 @@ LIBRARIES: dict[str, tuple[str, ...]] = {
     "compose": ("jinja2",),
     "compose_pairs": ("jinja2",),
     "base_model": ("transformers", "torch", "jinja2"),
-    "soft_labels": ("torch", "transformers"),
+    "soft_labels": ("torch", "transformers", "pyarrow"),
     "train": ("torch", "transformers", "trl", "peft"),
     "tables": ("jinja2", "pandas", "pyarrow", "altair", "vl-convert-python"),
     "output_space": ("jinja2", "pandas", "altair", "vl-convert-python"),
