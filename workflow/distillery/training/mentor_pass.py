@@ -10,7 +10,7 @@ import os
 import shutil
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -28,7 +28,7 @@ from distillery.records import TrainingRow
 from distillery.training.batches import tokens
 from distillery.training.forward import logits_of, next_tokens
 from distillery.training.losses import IGNORE
-from distillery.training.soft_labels import SoftLabelWriter, top_k
+from distillery.training.soft_labels import SoftLabelWriter
 from distillery.training.student import load_model
 from distillery.training.units import row_collator
 
@@ -53,26 +53,23 @@ class Lost:
     lowest: list[float] = field(default_factory=lambda: [1.0] * len(TEMPERATURES))
     lost: list[float] = field(default_factory=lambda: [0.0] * len(TEMPERATURES))
 
-    def add(self, logits: Tensor) -> None:
-        """Count more positions, (positions, vocabulary)."""
-        self.positions += len(logits)
+    def add(self, kept: Mapping[str, Tensor], vocabulary: int) -> None:
+        """Count the positions of one more row: what the writer kept of them."""
         if self.form.form == "exact":
+            self.positions += len(kept["logits"])
             self.covered = [float(self.positions)] * len(TEMPERATURES)
             return
-        k = int(self.form.k or 0)
-        logprobs = logits.float().log_softmax(-1)
-        columns = top_k(logits, k)
-        hidden = torch.zeros_like(logprobs, dtype=torch.bool).scatter(-1, columns["tokens"].long(), True)
-        others = logits.shape[-1] - k
+        self.positions += len(kept["tokens"])
+        others = vocabulary - kept["tokens"].shape[-1]
         for place, temperature in enumerate(TEMPERATURES):
-            scaled = (logprobs / temperature).log_softmax(-1)
-            tail = scaled.masked_fill(hidden, -torch.inf)
-            mass = tail.exp().sum(-1)
-            entropy = (tail.exp() * tail.masked_fill(tail.isinf(), 0.0)).sum(-1)  # of the tail, negative
-            lost = entropy - torch.where(mass > 0, mass * (mass / others).log(), torch.zeros_like(mass))
+            tail = kept["tails"][:, place].exp()
+            whole = tail + (kept["logprobs"] / temperature).exp().sum(-1)
+            mass = tail / whole
+            entropy = kept["moments"][:, place] / temperature / whole - mass * whole.log()  # sum of p log p in the tail
+            even = torch.where(mass > 0, mass * (mass / others).log(), torch.zeros_like(mass))
             self.covered[place] += float((1 - mass).double().sum())
             self.lowest[place] = min(self.lowest[place], float((1 - mass).min()))
-            self.lost[place] += float(lost.clamp(min=0).double().sum())
+            self.lost[place] += float((entropy - even).clamp(min=0).double().sum())
 
     def summary(self) -> dict[str, dict[str, float]]:
         """Temperature -> mean mass covered, the lowest of a position, and mean loss in nats."""
@@ -142,8 +139,7 @@ def write_soft_labels(
             for start in tqdm(range(0, len(examples), TOGETHER), desc="soft labels", mininterval=2, file=sys.stderr):
                 some = examples[start : start + TOGETHER]
                 for logits in read(some).split([len(example.target_ids) for example in some]):
-                    writer.add(logits)
-                    lost.add(logits)
+                    lost.add(writer.add(logits), mentor.vocabulary.size)
         with open(unfinished, "rb") as data:
             os.fsync(data.fileno())
         unfinished.replace(out)

@@ -76,11 +76,14 @@ class SoftLabelWriter:
         self._sink = pa.OSFile(str(path), "wb")
         self._writer = pa.ipc.new_file(self._sink, self.schema)
 
-    def add(self, logits: Tensor) -> None:
+    def add(self, logits: Tensor) -> dict[str, Tensor]:
         """Add the next row.
 
         Args:
             logits: Of the mentor, (target positions, vocabulary).
+
+        Returns:
+            What is kept of them, and more of which a report is made.
         """
         parts = {"logits": logits} if self.form.form == "exact" else top_k(logits, int(self.form.k or 0))
         arrays = []
@@ -93,6 +96,7 @@ class SoftLabelWriter:
             flat = values.cpu().contiguous().numpy().reshape(-1)
             arrays.append(pa.FixedSizeListArray.from_arrays(pa.array(flat, type=kind), size))
         self._writer.write_batch(pa.record_batch(arrays, schema=self.schema))
+        return parts
 
     def _in_range(self, logits: Tensor, stored: Tensor) -> None:
         if bool((stored.isinf() & ~logits.isinf()).any()):
@@ -114,12 +118,25 @@ class SoftLabelWriter:
 
 
 def top_k(logits: Tensor, k: int) -> dict[str, Tensor]:
-    """The columns of `top-k`, of logits (positions, vocabulary)."""
+    """The columns of `top-k`, of logits (positions, vocabulary); and `moments`, of which the report is made.
+
+    A moment is the sum over the other tokens of p**(1/t) log p, (positions, temperatures).
+    """
     logprobs = logits.float().log_softmax(-1)
     top, tokens = logprobs.topk(k, dim=-1)
     others = logprobs.scatter(-1, tokens, -torch.inf)
-    tails = torch.stack([(others / temperature).logsumexp(-1) for temperature in TEMPERATURES], dim=-1)
-    return {"tokens": tokens.int(), "logprobs": top, "tails": tails}
+    finite = others.masked_fill(others.isinf(), 0.0)
+    tails, moments = [], []
+    for temperature in TEMPERATURES:
+        powers = (others / temperature).exp()  # of probabilities, so nothing overflows
+        tails.append(powers.sum(-1).log())
+        moments.append(torch.einsum("pv,pv->p", powers, finite))
+    return {
+        "tokens": tokens.int(),
+        "logprobs": top,
+        "tails": torch.stack(tails, dim=-1),
+        "moments": torch.stack(moments, dim=-1),
+    }
 
 
 class SoftLabels:
