@@ -30,11 +30,14 @@ help: ## Show this list
 
 .PHONY: demo
 demo: environment ## Run the default workflow and show its table (no GPU, no account)
-	$(BIN)/snakemake --cores $(CORES) $(NO_GPU) $(SNAKEMAKE_OPTIONS)
-	@echo
-	@echo "The table is in $(TABLE), with CSV and HTML beside it:"
+	@mkdir -p work
+	@$(BIN)/distillery plan --write work/forecast.json > work/plan.txt || true
+	$(BIN)/snakemake --cores $(CORES) $(NO_GPU) --logger distillery $(SNAKEMAKE_OPTIONS)
 	@echo
 	@cat "$(TABLE)"
+	@echo
+	@echo "The page with what the students wrote:  $(TABLE:.md=.html)"
+	@echo "Where a number comes from:              .venv/bin/distillery why miniature/mentor-kd"
 
 .PHONY: test
 test: environment ## Run all tests but those that kill jobs for minutes

@@ -363,14 +363,15 @@ def test_a_column_of_tables_stands_in_pages_and_files(project):
     code = """
     from pathlib import Path
     from distillery.evaluation.table_formats import write_csv, write_markdown, write_parquet
-    from distillery.evaluation.tables import Row, Table
+    from distillery.evaluation.table_records import Row, Table
     row = Row(
         task="t", task_title="T", recipe="r", arm_title="R", arm="R", swept={}, model="m", seeds=(1,), questions=80,
         accuracy=50.0, interval=(39.5, 60.0), others={}, unparsable=0.0, truncated=0.0, raised=None, rounds=(),
-        training_rows=None, samples_used=None, train_seconds=None, device=None, published=None, published_source=None,
-        difference=None, difference_interval=None, predictions=(), examples=(),
+        training_rows=None, samples_used=None, updates=None, train_seconds=None, device=None,
+        published=None, published_source=None, difference=None, difference_interval=None, predictions=(), examples=(),
+        parts={},
     )
-    table = Table("e", "E", None, "", "paper", (), None, (row,), {})
+    table = Table("e", "E", None, "", "paper", "test", (), None, (row,), {})
     write_csv(table, Path("table.csv"))
     write_markdown(table, Path("table.md"))
     write_parquet(table, Path("table.parquet"))

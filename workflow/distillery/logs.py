@@ -5,10 +5,15 @@ import os
 import sys
 from pathlib import Path
 
+TERMINAL_VARIABLE = "DISTILLERY_TERMINAL"
+"""Level from which a job's messages reach the terminal; all of them without it. Its log file has them all."""
+
 
 def log_to(path: Path | None) -> None:
     """Send the log to `path` (appended, so that a resumed job keeps its history) and to standard error."""
-    handlers: list[logging.Handler] = [logging.StreamHandler(sys.stderr)]
+    terminal = logging.StreamHandler(sys.stderr)
+    terminal.setLevel(os.environ.get(TERMINAL_VARIABLE, "NOTSET"))
+    handlers: list[logging.Handler] = [terminal]
     if path is not None:
         Path(path).parent.mkdir(parents=True, exist_ok=True)
         handlers.append(logging.FileHandler(path, encoding="utf-8"))

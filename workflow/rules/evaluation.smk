@@ -27,6 +27,7 @@ rule tables:
         scores=ask(table_cells.cell_scores),
         graded=ask(table_cells.cell_predictions),
         costs=ask(table_cells.cell_costs),
+        questions=ask(table_cells.cell_questions),
     output:
         markdown="<table>/table.md",
         csv="<table>/table.csv",

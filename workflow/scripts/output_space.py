@@ -27,7 +27,7 @@ def main(
     from distillery.config.experiment import Experiment
     from distillery.evaluation.figures import save_figure
     from distillery.evaluation.output_space import draw_study, study, write_study
-    from distillery.evaluation.tables import Cell
+    from distillery.evaluation.table_records import Cell
 
     table = Experiment.model_validate(experiment)
     versions = {score: Path(path) for score, path in refined.items()}

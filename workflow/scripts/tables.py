@@ -10,6 +10,7 @@ def main(
     scores: list[Path],
     graded: list[Path],
     costs: list[Path],
+    questions: list[Path],
     markdown: Path,
     csv: Path,
     parquet: Path,
@@ -27,7 +28,8 @@ def main(
     from distillery.config.experiment import Experiment
     from distillery.evaluation.figures import draw, save_figure
     from distillery.evaluation.table_formats import write_csv, write_html, write_markdown, write_parquet
-    from distillery.evaluation.tables import Cell, build_table
+    from distillery.evaluation.table_records import Cell
+    from distillery.evaluation.tables import build_table
 
     table = build_table(Experiment.model_validate(experiment), [Cell.model_validate(cell) for cell in cells])
     write_markdown(table, markdown)

@@ -6,7 +6,7 @@ import pytest
 
 from distillery.evaluation.output_space import draw_study, study, write_study
 from distillery.evaluation.score import summarise
-from distillery.evaluation.tables import Cell
+from distillery.evaluation.table_records import Cell
 from distillery.files import write_json
 from distillery.records import Draft, GradedPrediction, Outcome, write_records
 

@@ -13,9 +13,10 @@ from distillery.errors import UserError
 from distillery.evaluation.intervals import wilson
 from distillery.evaluation.score import summarise
 from distillery.evaluation.table_formats import columns, to_frame, write_csv, write_html, write_markdown, write_parquet
-from distillery.evaluation.tables import Cell, build_table, setting_labels
+from distillery.evaluation.table_records import Cell
+from distillery.evaluation.tables import build_table, setting_labels
 from distillery.files import read_json, write_json
-from distillery.records import GradedPrediction, Outcome, write_records
+from distillery.records import GradedPrediction, Outcome, Question, write_records
 
 from ..imports import loaded
 
@@ -224,7 +225,7 @@ def test_csv_has_one_number_per_field(cell, tmp_path):
 
 def a_full_table(cell):
     """A row with a published number and costs, a row without, and two graders."""
-    costs = {"training_rows": 96, "samples_used": 384, "train_seconds": 12.34, "device": "cpu"}
+    costs = {"training_rows": 96, "samples_used": 384, "steps": 60, "train_seconds": 12.34, "device": "cpu"}
     return build_table(
         experiment(baseline="base"),
         [
@@ -241,16 +242,16 @@ def test_csv_is_the_text_that_a_plain_csv_writer_makes_of_the_rows(cell, tmp_pat
         lines = csv.writer(out, lineterminator="\n")
         head = "task,model,recipe,arm,swept,accuracy,low,high,questions,seeds,unparsable,truncated,raised,rounds"
         head += ",difference,difference_low,difference_high,published,published_source,verdict,samples_used"
-        head += ",training_rows,train_seconds,device,accuracy_paper"
+        head += ",training_rows,updates,train_seconds,device,accuracy_paper"
         lines.writerow(head.split(","))
         base, cot = table.rows
         lines.writerow(
             ["sums", "small", "base", "BASE", "", 60.0, *base.interval, 10, "1", 40.0, 0.0, "", "", "", "", "", 45.65,
-             "Table 1", "inside", 384.0, 96.0, 12.3, "cpu", 70.0]
+             "Table 1", "inside", 384.0, 96.0, 60.0, 12.3, "cpu", 70.0]
         )  # fmt: skip
         lines.writerow(
             ["sums", "small", "cot", "COT (degree=2)", '{"rows.degree": 2}', 60.0, *cot.interval, 10, "1 2", 40.0, 0.0,
-             "", "", 0.0, *cot.difference_interval, "", "", "", "", "", "", "", 70.0]
+             "", "", 0.0, *cot.difference_interval, "", "", "", "", "", "", "", "", 70.0]
         )  # fmt: skip
     write_csv(table, tmp_path / "table.csv")
     assert (tmp_path / "table.csv").read_bytes() == (tmp_path / "expected.csv").read_bytes()
@@ -362,3 +363,77 @@ def test_a_figure_over_a_setting_needs_a_sweep_of_it(cell):
 
 def test_building_a_table_loads_no_plotting_library():
     assert loaded("distillery.evaluation.table_formats", "pandas", "altair", "vl_convert") == []
+
+
+@pytest.fixture
+def questions(tmp_path):
+    """Write the questions of a cell with ten of them: their golds, and the wordings 0, 2 and 3, four of each."""
+
+    def make(golds, name="test"):
+        records = [
+            Question(
+                qid=f"sums-{number:03d}",
+                task="sums",
+                question="2 + 2?",
+                gold=gold,
+                rationale=None,
+                meta={"wording": [0, 2, 3][number // 4]},
+            )
+            for number, gold in enumerate(golds)
+        ]
+        write_records(tmp_path / f"{name}.jsonl", records)
+        return tmp_path / f"{name}.jsonl"
+
+    return make
+
+
+def test_accuracy_on_a_part_counts_its_questions_only(cell, questions, tmp_path):
+    """Ten questions, six right: 0 to 3 have wording 0, 4 to 7 wording 2, 8 and 9 wording 3."""
+    asked = questions(["4"] * 10)
+    parts = {"wording": {"seen": [0], "both": [2, 3]}}
+    cells = [cell(right=6, seed=1, questions=asked), cell(right=8, seed=2, questions=asked)]
+    [row] = build_table(experiment(parts=parts), cells).rows
+    assert {title: (part.questions, part.accuracy) for title, part in row.parts.items()} == {
+        "wording: seen": (4, 100.0),
+        "wording: both": (6, 50.0),  # two and four of six
+    }
+    frame = to_frame(build_table(experiment(parts=parts), cells[:1]))
+    assert frame["wording: both, accuracy"].tolist() == [33.3]
+    assert frame["wording: both, low"].tolist() == [round(wilson(2, 6)[0], 1)]
+    markdown, _, html = written(build_table(experiment(parts=parts), cells[:1]), tmp_path / "page")
+    assert "| wording: both |" in markdown
+    assert "33.3 [9.7, 70.0] of 6" in markdown  # Wilson, two of six
+    assert "33.3 [9.7, 70.0] of 6" in html
+
+
+def test_without_names_each_value_of_the_field_is_a_part(cell, questions):
+    [row] = build_table(experiment(parts={"wording": {}}), [cell(questions=questions(["4"] * 10))]).rows
+    assert {title: part.questions for title, part in row.parts.items()} == {
+        "wording: 0": 4, "wording: 2": 4, "wording: 3": 2
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("parts", "key"), [({"steps": {}}, "parts"), ({"wording": {"none": [7], "all": [0]}}, "parts.wording.none")]
+)
+def test_a_part_without_questions_is_refused(cell, questions, parts, key):
+    with pytest.raises(UserError) as refused:
+        build_table(experiment(parts=parts), [cell(questions=questions(["4"] * 10))])
+    assert refused.value.key == key
+
+
+def test_the_majority_answer_is_that_of_the_train_questions(cell, questions, tmp_path):
+    """Most train questions have the answer 5, which three of ten test questions have; most of these have 4."""
+    test = questions(["4"] * 6 + ["5"] * 3 + ["1"])
+    train = questions(["5"] * 6 + ["4"] * 3 + ["1"], "train")
+    table = build_table(
+        experiment(majority_answer=True, baseline="cot"), [cell(right=6, questions=test, train_questions=train)]
+    )
+    majority, cot = table.rows
+    assert (majority.arm, majority.accuracy, majority.model) == ("Majority answer (5)", 30.0, "")
+    assert (majority.difference, cot.difference, cot.accuracy) == (None, None, 60.0)
+    from distillery.evaluation.figures import draw, save_figure
+
+    svg = tmp_path / "figure.svg"
+    save_figure(draw(table, Figure()), svg, tmp_path / "figure.png")
+    assert "Majority" not in svg.read_text()

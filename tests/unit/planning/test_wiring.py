@@ -6,7 +6,7 @@ of one must never take a file of the other.
 
 import re
 import shutil
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -75,6 +75,10 @@ def workspace(tmp_path_factory):
         "committee": "other-committee",
     }
     (config / "setups.yaml").write_text(yaml.safe_dump(setups, sort_keys=False))
+    experiment = yaml.safe_load((config / "experiments/miniature.yaml").read_text())
+    (config / "experiments/on_dev.yaml").write_text(
+        yaml.safe_dump(experiment | {"experiment": "on_dev", "split": "dev", "parts": {"steps": {}}}, sort_keys=False)
+    )
     return load_workspace({"experiments": ["miniature"]}, config)
 
 
@@ -310,6 +314,24 @@ def test_a_cell_has_the_scores_of_its_own_arm_and_the_costs_of_the_training_that
     assert (prompting["recipe"], prompting["costs"]) == ("zero-shot", [])
     refined = table_cells.refined_cells(workspace, SimpleNamespace(experiment="miniature_ablations"))
     assert refined == {f"results/scores/{pad}/scores.json": f"results/refined/{pad}/rounds.jsonl"}
+
+
+def test_a_table_on_dev_takes_nothing_from_test(workspace):
+    on_dev = SimpleNamespace(experiment="on_dev")
+    cells = table_cells.table_cells(workspace, on_dev)
+    files = [cell[key] for cell in cells for key in ("scores", "predictions", "questions")]
+    files += [path for pair in table_cells.refined_cells(workspace, on_dev).items() for path in pair]
+    assert len(files) > len(cells)
+    assert [path for path in files if "/dev" not in path or "/test" in path] == []
+    assert table_cells.cell_questions(workspace, on_dev) == ["results/questions/arithmetic/dev.jsonl"]
+
+
+def test_a_table_reads_the_train_questions_for_the_majority_answer_only(workspace):
+    experiment = workspace.experiments["miniature"].model_copy(update={"majority_answer": True, "parts": {}})
+    asking = replace(workspace, experiments={"miniature": experiment})
+    for known, expected in ((asking, ["test", "train"]), (workspace, [])):
+        files = table_cells.cell_questions(known, SimpleNamespace(experiment="miniature"))
+        assert files == [f"results/questions/arithmetic/{split}.jsonl" for split in expected]
 
 
 def test_a_student_is_audited_once_by_the_first_recipe_that_uses_its_reviews(workspace):

@@ -11,6 +11,7 @@ from rich.table import Table
 
 from distillery.cli.common import ConfigFiles, exit_on_user_error, graph_here, new_table
 from distillery.cli.targets import FORM, nodes_of
+from distillery.files import write_json
 from distillery.jobs.cache import ArtifactCache
 from distillery.jobs.gpus import installed_gpus
 from distillery.planning.dry_run import DryRun
@@ -29,6 +30,10 @@ Rows = Mapping[str, Sequence[tuple[Forecast, Estimate]]]
 def plan(
     targets: Annotated[list[str] | None, typer.Argument(help=f"Each {FORM}. Without any: all tables.")] = None,
     configfile: ConfigFiles = None,
+    write: Annotated[
+        Path | None,
+        typer.Option(help="Also write the expected seconds of each job, for `snakemake --logger distillery`."),
+    ] = None,
 ) -> None:
     """Forecast a run by stage: jobs, samples, tokens to train on, seconds and money."""
     out = Console(highlight=False)
@@ -42,6 +47,8 @@ def plan(
         for forecast in forecasts:
             if forecast.status is not JobStatus.DONE:
                 rows[forecast.node.job.stage].append((forecast, estimate(forecast, expectations)))
+    if write is not None:
+        write_json(write, _seconds_by_output(pair for jobs in rows.values() for pair in jobs))
     if not rows:
         out.print("nothing to be done: all is up to date")
         return
@@ -52,6 +59,15 @@ def plan(
         out.print(_work_table(asking))
     for line in _notes([cost for jobs in rows.values() for _, cost in jobs], rows, rates):
         out.print(line)
+
+
+def _seconds_by_output(jobs: Iterable[tuple[Forecast, Estimate]]) -> dict[str, float]:
+    return {
+        str(path): round(cost.seconds, 1)
+        for forecast, cost in jobs
+        if cost.seconds is not None and forecast.status is not JobStatus.RESTORED
+        for path in forecast.node.job.outputs.values()
+    }
 
 
 def _jobs_table(rows: Rows) -> Table:

@@ -3,6 +3,7 @@
 import difflib
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import yaml
@@ -11,6 +12,7 @@ from distillery.cli.common import graph_here
 from distillery.config.workspace import Workspace
 from distillery.errors import UserError
 from distillery.planning.snakemake_graph import Node, UnknownOutput
+from distillery.planning.wiring.table_cells import table_cells
 from distillery.registry import load_workspace
 
 SHOWN = 20
@@ -50,12 +52,9 @@ def _output_of(target: str, workspace: Workspace) -> str:
         )
     if not parts:
         return f"results/tables/{experiment}/table.md"
-    setup = workspace.experiments[experiment].setup
     cells = {
-        f"{experiment}/{cell.task}/{cell.recipe}/{cell.model}/seed{cell.seed}": (
-            f"results/scores/{cell.task}/test/{setup}/{cell.recipe}/{cell.model}/seed{cell.seed}/scores.json"
-        )
-        for cell in workspace.cells(experiment)
+        f"{experiment}/{cell['task']}/{cell['recipe']}/{cell['model']}/seed{cell['seed']}": cell["scores"]
+        for cell in table_cells(workspace, SimpleNamespace(experiment=experiment))
     }
     found = [name for name in cells if set(parts) <= set(name.split("/")[1:])]
     if len(found) != 1:

@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Hashable, Sequence
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field
 
@@ -68,7 +68,18 @@ class Experiment(Section):
     seeds: Annotated[list[Annotated[int, Field(ge=0, le=MAX_SEED)]], Once] = Field(
         [1], min_length=1, description="Trainings of each cell; their accuracies are pooled."
     )
+    split: Literal["test", "dev"] = Field(
+        "test", description="Questions of the table. Settings are chosen on `dev`, never on `test`."
+    )
     arms: list[Arm] = Field(min_length=1)
+    majority_answer: bool = Field(
+        False, description="Adds a row for the constant answer that is the most frequent among the train questions."
+    )
+    parts: dict[str, dict[str, Annotated[list[bool | int | float | str], Field(min_length=1)]]] = Field(
+        {},
+        description="Adds the accuracy on parts of the questions, by a field of their `meta`: field -> name of a "
+        "part -> values. Without names (`steps: {}`) each value is a part.",
+    )
     grader: Name = Field("robust", description="The accuracy column; every other grader is reported beside it.")
     baseline: VariantName | None = Field(
         None, description="Recipe that every arm is compared with, question by question."

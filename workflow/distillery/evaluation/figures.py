@@ -9,6 +9,7 @@ tables give equal files.
 """
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from math import ceil
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,8 @@ import vl_convert
 
 from distillery.config.experiment import Figure
 from distillery.errors import UserError
-from distillery.evaluation.tables import Row, Table, titled
+from distillery.evaluation.table_records import Row, Table
+from distillery.evaluation.tables import titled
 from distillery.files import atomic_open
 
 # Okabe and Ito's colours, which people with any colour vision can distinguish; black is kept for text, and yellow is
@@ -41,11 +43,12 @@ LOGARITHMIC_FROM = 8
 
 
 def draw(table: Table, figure: Figure) -> alt.TopLevelMixin:
-    """The chart of a table.
+    """The chart of a table: its rows that a model made.
 
     Raises:
         UserError: No row of the table sweeps the setting that `figure.over` names.
     """
+    table = replace(table, rows=tuple(row for row in table.rows if row.model))
     panels = list(dict.fromkeys(row.task_title for row in table.rows))
     layers = _bars(table) if figure.over is None else _curves(table, figure.over)
     title = alt.TitleParams(

@@ -17,7 +17,7 @@ import altair as alt
 
 from distillery.evaluation.figures import COLOURS, FONT
 from distillery.evaluation.outcomes import RAN, percent_of
-from distillery.evaluation.tables import Cell
+from distillery.evaluation.table_records import Cell
 from distillery.files import atomic_open, read_json
 from distillery.models.static_embeddings import spread
 from distillery.pages import markdown_table, markdown_text

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from markupsafe import Markup
 
-from distillery.evaluation.tables import Row, Table
+from distillery.evaluation.table_records import PartScore, Row, Table
 from distillery.files import atomic_open
 from distillery.hashing import canonical_json
 from distillery.pages import markdown_table, markdown_text, render
@@ -46,8 +46,8 @@ def columns(table: Table) -> list[Column]:
         Column(
             "Accuracy [95 % interval]",
             lambda row: f"{row.accuracy:.1f} {_span(row.interval)}",
-            f"percent of the test questions, grader {table.grader}, mean over seeds; the interval is Wilson's over"
-            " questions for one seed, and a bootstrap over questions and seeds for several",
+            f"percent of the {table.split} questions, grader {table.grader}, mean over seeds; the interval is Wilson's"
+            " over questions for one seed, and a bootstrap over questions and seeds for several",
         ),
         *(
             Column(
@@ -85,14 +85,36 @@ def columns(table: Table) -> list[Column]:
             lambda row: " → ".join(map(_number, row.rounds)),
             "accuracy after 0, 1, ... rounds of self-refinement; only failures that a user would see start a round",
         ),
-        Column("Questions", lambda row: str(row.questions), "test questions, the same for all arms of a task"),
-        Column("Seeds", lambda row: str(len(row.seeds)), "training runs that are pooled"),
+        Column(
+            "Questions", lambda row: str(row.questions), f"{table.split} questions, the same for all arms of a task"
+        ),
+        Column("Seeds", lambda row: str(len(row.seeds) or ""), "training runs that are pooled"),
         Column("Samples", lambda row: _count(row.samples_used), "completions that training rows were chosen from"),
         Column("Rows", lambda row: _count(row.training_rows), "training rows, mean over seeds"),
+        Column("Updates", lambda row: _count(row.updates), "updates of the training, mean over seeds"),
         Column("Train s", lambda row: _number(row.train_seconds), "seconds of training, mean over seeds"),
         Column("Device", lambda row: row.device or "", "where the seconds were spent", numeric=False),
     ]
     return [column for column in every if any(column.text(row) for row in table.rows)]
+
+
+def part_columns(table: Table) -> list[Column]:
+    """The columns of the table of parts; none where the experiment names no part."""
+    titles = list(dict.fromkeys(title for row in table.rows for title in row.parts))
+    names = [
+        Column("Task", lambda row: row.task_title, numeric=False),
+        Column("Model", lambda row: row.model, numeric=False),
+        Column("Arm", lambda row: row.arm, numeric=False),
+    ]
+    return names + [Column(title, _in_part(title)) for title in titles] if titles else []
+
+
+def _in_part(title: str) -> Callable[[Row], str]:
+    def text(row: Row) -> str:
+        part = row.parts.get(title)
+        return "" if part is None else f"{part.accuracy:.1f} {_span(part.interval)} of {part.questions}"
+
+    return text
 
 
 def write_markdown(table: Table, path: Path) -> None:
@@ -107,9 +129,18 @@ def write_markdown(table: Table, path: Path) -> None:
     )
     lines += ["", *(f"* {markdown_text(column.heading)}: {column.meaning}." for column in shown if column.meaning)]
     lines += [f"* Note: {markdown_text(note)}." for note in table.notes]
+    if parts := part_columns(table):
+        lines += ["", PARTS_TITLE, ""]
+        lines += markdown_table(
+            [column.heading for column in parts],
+            ([column.text(row) for column in parts] for row in table.rows),
+            [column.numeric for column in parts],
+        )
     with atomic_open(path) as out:
         out.write("\n".join(lines) + "\n")
 
+
+PARTS_TITLE = "## Parts of the questions: accuracy [95 % interval] of how many"
 
 TEXT, COUNT, NUMBER = "string", "Int64", "Float64"
 """Column types of pandas that know an empty field."""
@@ -137,14 +168,29 @@ FIELDS: dict[str, tuple[str, Callable[[Row], object]]] = {
     "verdict": (TEXT, lambda row: row.verdict or None),
     "samples_used": (NUMBER, lambda row: row.samples_used),
     "training_rows": (NUMBER, lambda row: row.training_rows),
+    "updates": (NUMBER, lambda row: row.updates),
     "train_seconds": (NUMBER, lambda row: row.train_seconds),
     "device": (TEXT, lambda row: row.device),
 }
 """Columns for programs: type, and value in a row. Lists (`seeds`, `rounds`) are texts with spaces between the items."""
 
 
+PART_FIELDS: dict[str, Callable[[PartScore], float]] = {
+    "accuracy": lambda part: part.accuracy,
+    "low": lambda part: part.interval[0],
+    "high": lambda part: part.interval[1],
+    "questions": lambda part: part.questions,
+}
+"""Columns of a part of the questions, as `wording: seen, accuracy`."""
+
+
+def _of_part(title: str, value: Callable[[PartScore], float]) -> Callable[[Row], float | None]:
+    return lambda row: value(row.parts[title]) if title in row.parts else None
+
+
 def to_frame(table: Table) -> "pd.DataFrame":
-    """The table for programs: one line per row; the accuracies under other graders come last, as `accuracy_<grader>`.
+    """The table for programs: one line per row. Last come the accuracies under other graders (`accuracy_<grader>`) and
+    on parts of the questions (`<field>: <part>, accuracy`).
 
     Accuracies, shares and intervals are in percent, rounded as in the printed table; an empty field is `pandas.NA`.
     """
@@ -153,6 +199,9 @@ def to_frame(table: Table) -> "pd.DataFrame":
     fields = dict(FIELDS)
     for grader in table.other_graders:
         fields[f"accuracy_{grader}"] = NUMBER, _under(grader)
+    for title in dict.fromkeys(title for row in table.rows for title in row.parts):
+        for key, value in PART_FIELDS.items():
+            fields[f"{title}, {key}"] = NUMBER, _of_part(title, value)
     return pd.DataFrame(
         {name: pd.array([value(row) for row in table.rows], dtype=kind) for name, (kind, value) in fields.items()}
     )
@@ -190,6 +239,7 @@ def write_html(table: Table, path: Path) -> None:
         title=table.title,
         table=table,
         columns=columns(table),
+        parts=part_columns(table),
         style=_style,
         starts=starts,
         longest=LONGEST_TEXT,

@@ -9,136 +9,22 @@ then model, then arm. `distillery.evaluation.table_formats` turns a table into M
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
-
-from pydantic import BaseModel, ConfigDict
 
 from distillery.config.experiment import Experiment
 from distillery.errors import UserError
 from distillery.evaluation.intervals import difference_interval, pooled_interval, wilson
 from distillery.evaluation.outcomes import NO_ANSWER, NOT_RUN, percent_of
+from distillery.evaluation.parts import parts_of, score_parts
+from distillery.evaluation.reference_rows import majority_row
+from distillery.evaluation.table_records import Cell, Costs, Example, Row, Table, printed, printed_span
 from distillery.files import read_json
-from distillery.records import GradedPrediction, Outcome, read_records
+from distillery.records import GradedPrediction, Outcome, Question, read_records
 
 SHOWN = 3
 """Right answers, and answers that are not right, that the sample viewer shows of each row."""
 
 REMADE = "Delete the file and run the workflow again, which makes it again"
-
-
-class Cell(BaseModel):
-    """One run of one arm on one task, and the files that hold its numbers."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    task: str
-    task_title: str
-    recipe: str
-    """Name of the recipe's variant, as in paths (`mentor-kd.lambda=0.5`)."""
-    arm_title: str
-    """Title of the arm without the settings that a sweep varies: rows add those, curves share the title."""
-    model: str
-    seed: int
-    scores: Path
-    """Summary of `distillery.evaluation.score.score`."""
-    predictions: Path
-    """GradedPrediction records."""
-    swept: dict[str, Any] = {}
-    """Dotted path -> value of what the arm's sweep sets in this variant."""
-    published: float | None = None
-    """Accuracy in percent that the paper prints for this cell."""
-    published_source: str | None = None
-    note: str | None = None
-    """What a reader must know about how this cell was made."""
-    costs: tuple[Path, ...] = ()
-    """JSON objects of earlier stages; the keys of `Costs` are read, all others ignored."""
-
-
-class Costs(BaseModel):
-    """What a cell cost; None where no summary says so."""
-
-    model_config = ConfigDict(extra="ignore", frozen=True)
-
-    training_rows: int | None = None
-    samples_used: int | None = None
-    """Completions that training rows were chosen from."""
-    train_seconds: float | None = None
-    device: str | None = None
-    """What the training ran on: `cpu`, `gpu`."""
-
-
-@dataclass(frozen=True, slots=True)
-class Example:
-    """One test question as the sample viewer shows it."""
-
-    prediction: GradedPrediction
-    outcome: Outcome
-    answer: str | None
-
-
-@dataclass(frozen=True, slots=True)
-class Row:
-    """One line of the table. Accuracies, shares and intervals in percent; None is an empty field."""
-
-    task: str
-    task_title: str
-    recipe: str
-    arm_title: str
-    arm: str
-    """Title of the arm with its swept settings."""
-    swept: dict[str, Any]
-    model: str
-    seeds: tuple[int, ...]
-    questions: int
-    accuracy: float
-    interval: tuple[float, float]
-    others: dict[str, float]
-    """Accuracy under each grader that is not the experiment's."""
-    unparsable: float
-    """Questions without a final answer that the main grader could find."""
-    truncated: float
-    """Completions that hit the token limit, with any verdict."""
-    raised: float | None
-    """Programs that did not run to a value; None where completions are texts."""
-    rounds: tuple[float, ...]
-    """Accuracy after 0, 1, ... rounds of self-refinement; empty without."""
-    training_rows: float | None
-    samples_used: float | None
-    train_seconds: float | None
-    device: str | None
-    published: float | None
-    published_source: str | None
-    difference: float | None
-    """Accuracy minus the baseline's, in points; None without a baseline, and in the baseline's own row."""
-    difference_interval: tuple[float, float] | None
-    predictions: tuple[Path, ...]
-    examples: tuple[Example, ...]
-
-    @property
-    def verdict(self) -> str:
-        """Whether the published number lies within our interval; empty if there is none."""
-        if self.published is None:
-            return ""
-        return "inside" if self.interval[0] <= self.published <= self.interval[1] else "outside"
-
-
-@dataclass(frozen=True, slots=True)
-class Table:
-    """An experiment's rows, with what a page around them says."""
-
-    experiment: str
-    title: str
-    paper: str | None
-    caption: str
-    grader: str
-    other_graders: tuple[str, ...]
-    baseline_title: str | None
-    rows: tuple[Row, ...]
-    labels: dict[str, str]
-    """Dotted path of each swept setting -> its label in titles and axes."""
-    notes: tuple[str, ...] = ()
-    """Notes of the cells, each once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,13 +66,17 @@ def build_table(experiment: Experiment, cells: Sequence[Cell]) -> Table:
         )
     labels = setting_labels(path for cell in cells for path in cell.swept)
     rows: list[Row] = []
-    for groups in ordered.values():
+    for task, groups in ordered.items():
+        known = _questions(next(cell for cell in cells if cell.task == task))
+        parts = parts_of(known[0], experiment.parts) if experiment.parts else {}
         runs = {key: [_read(cell, experiment.grader) for cell in group] for key, group in groups.items()}
         _check_same_questions([run for group in runs.values() for run in group])
+        if experiment.majority_answer:
+            rows.append(majority_row(next(iter(groups.values()))[0], known[1], known[0], parts))
         for (model, recipe), group in runs.items():
             compared = experiment.baseline is not None and recipe != experiment.baseline
             baseline = runs.get((model, str(experiment.baseline))) if compared else None
-            rows.append(_row(group, baseline, experiment.grader, labels))
+            rows.append(_row(group, baseline, experiment.grader, labels, parts))
     _check_titles(rows)
     return Table(
         experiment=experiment.experiment,
@@ -194,6 +84,7 @@ def build_table(experiment: Experiment, cells: Sequence[Cell]) -> Table:
         paper=experiment.paper,
         caption=experiment.caption,
         grader=experiment.grader,
+        split=experiment.split,
         other_graders=tuple(sorted({grader for row in rows for grader in row.others})),
         baseline_title=next((row.arm for row in rows if row.recipe == experiment.baseline), None),
         rows=tuple(rows),
@@ -257,6 +148,12 @@ def _read(cell: Cell, grader: str) -> _Run:
     return _Run(cell, scores, right, _examples(predictions, grader), _costs(cell))
 
 
+def _questions(cell: Cell) -> tuple[list[Question], list[Question]]:
+    """The questions of the cell and those of the train split, as far as the table needs them."""
+    found = [list(read_records(file, Question)) if file else [] for file in (cell.questions, cell.train_questions)]
+    return found[0], found[1]
+
+
 def _costs(cell: Cell) -> Costs:
     found: dict[str, Any] = {}
     for path in cell.costs:
@@ -295,7 +192,13 @@ def _check_titles(rows: list[Row]) -> None:
             )
 
 
-def _row(runs: list[_Run], baseline: list[_Run] | None, grader: str, labels: Mapping[str, str]) -> Row:
+def _row(
+    runs: list[_Run],
+    baseline: list[_Run] | None,
+    grader: str,
+    labels: Mapping[str, str],
+    parts: Mapping[str, Sequence[str]],
+) -> Row:
     cell, answers = runs[0].cell, _answers(runs)
     asked = len(answers[0])
     accuracy = _accuracy(answers)
@@ -305,7 +208,7 @@ def _row(runs: list[_Run], baseline: list[_Run] | None, grader: str, labels: Map
     if len(published) > 1:
         raise UserError(f"seeds of {cell.recipe} on {cell.task} name different published numbers: {published}")
     graders = sorted(set.intersection(*(set(run.scores["graders"]) for run in runs)) - {grader})
-    difference = None if baseline is None else _rounded(accuracy - _accuracy(_answers(baseline)))
+    difference = None if baseline is None else printed(accuracy - _accuracy(_answers(baseline)))
     return Row(
         task=cell.task,
         task_title=cell.task_title,
@@ -316,8 +219,8 @@ def _row(runs: list[_Run], baseline: list[_Run] | None, grader: str, labels: Map
         model=cell.model,
         seeds=tuple(run.cell.seed for run in runs),
         questions=asked,
-        accuracy=_rounded(accuracy),
-        interval=_rounded_ends(interval),
+        accuracy=printed(accuracy),
+        interval=printed_span(interval),
         others={name: _mean([run.scores["graders"][name]["accuracy"] for run in runs]) for name in graders},
         unparsable=_mean([percent_of(run.scores["graders"][grader], NO_ANSWER) for run in runs]),
         truncated=_mean([run.scores["truncated_percent"] for run in runs]),
@@ -325,16 +228,18 @@ def _row(runs: list[_Run], baseline: list[_Run] | None, grader: str, labels: Map
         rounds=_rounds([run.scores.get("rounds", {}).get(grader, []) for run in runs]),
         training_rows=_mean_if_known([run.costs.training_rows for run in runs]),
         samples_used=_mean_if_known([run.costs.samples_used for run in runs]),
+        updates=_mean_if_known([run.costs.steps for run in runs]),
         train_seconds=_mean_if_known([run.costs.train_seconds for run in runs]),
         device=" + ".join(sorted({run.costs.device for run in runs if run.costs.device})) or None,
         published=cell.published,
         published_source=cell.published_source,
         difference=difference,
         difference_interval=(
-            None if baseline is None else _rounded_ends(difference_interval(answers, _answers(baseline)))
+            None if baseline is None else printed_span(difference_interval(answers, _answers(baseline)))
         ),
         predictions=tuple(run.cell.predictions for run in runs),
         examples=runs[0].examples,
+        parts=score_parts([run.right for run in runs], parts),
     )
 
 
@@ -372,19 +277,10 @@ def _accuracy(answers: list[list[bool]]) -> float:
 
 def _mean(values: Sequence[float]) -> float:
     """Mean over seeds as printed."""
-    return _rounded(sum(values) / len(values))
+    return printed(sum(values) / len(values))
 
 
 def _mean_if_known(values: Sequence[float | None]) -> float | None:
     """None unless every seed has the number: a mean over some of them would not be the row's."""
     known = [value for value in values if value is not None]
     return _mean(known) if len(known) == len(values) else None
-
-
-def _rounded(value: float) -> float:
-    # Adding zero turns -0.0, which prints as "-0.0", into 0.0.
-    return round(value, 1) + 0.0
-
-
-def _rounded_ends(interval: tuple[float, float]) -> tuple[float, float]:
-    return _rounded(interval[0]), _rounded(interval[1])

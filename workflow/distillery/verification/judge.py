@@ -68,9 +68,9 @@ def judge(
     """
     if reading.form == "program":
         return _programs(completions, gold, reading.answer)
-    for completion in completions:
+    for answer in {gold[completion.qid] for completion in completions}:
         for grader in graders.values():
-            gold_answer(gold[completion.qid], grader)
+            gold_answer(answer, grader)
     return Judged(
         [
             {

@@ -6,6 +6,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from distillery.config.base import plain
+from distillery.config.experiment import Experiment
 from distillery.config.workspace import TableCell, Workspace
 from distillery.errors import UserError
 from distillery.planning.wiring.committee_inputs import committee_note
@@ -33,8 +34,7 @@ def table_cells(workspace: Workspace, wildcards: Any) -> list[dict[str, Any]]:
     experiment = wildcards.experiment
     if experiment not in workspace.experiments:
         raise _no_such_table(workspace, experiment)
-    setup = workspace.experiments[experiment].setup
-    return [_plain_cell(workspace, cell, setup) for cell in workspace.cells(experiment)]
+    return [_plain_cell(workspace, cell, workspace.experiments[experiment]) for cell in workspace.cells(experiment)]
 
 
 def unknown_table(workspace: Workspace, wildcards: Any) -> list[str]:
@@ -57,9 +57,9 @@ def _no_such_table(workspace: Workspace, name: str) -> UserError:
     return UserError("no such table", key="table", value=name, remedy=f"Known, closest first: {', '.join(known)}")
 
 
-def _plain_cell(workspace: Workspace, cell: TableCell, setup: str) -> dict[str, Any]:
-    where = _wildcards(cell, setup)
-    recipe = workspace.recipe(cell.recipe, setup)
+def _plain_cell(workspace: Workspace, cell: TableCell, experiment: Experiment) -> dict[str, Any]:
+    where = _wildcards(cell, experiment)
+    recipe = workspace.recipe(cell.recipe, experiment.setup)
     trained_by = recipe.weights_of or (cell.recipe if recipe.trained else None)
     costs = [
         fill(f"<{folder}>/summary.json", where, recipe=trained_by) for folder in ("rows", "trained_model") if trained_by
@@ -78,7 +78,24 @@ def _plain_cell(workspace: Workspace, cell: TableCell, setup: str) -> dict[str, 
         "published_source": cell.published.source if cell.published else None,
         "costs": costs,
         "note": committee_note(workspace, where),
+        **_questions(cell, experiment),
     }
+
+
+def _questions(cell: TableCell, experiment: Experiment) -> dict[str, str]:
+    """The questions of a cell, for tables that say something about them."""
+    files = {}
+    if experiment.parts or experiment.majority_answer:
+        files["questions"] = fill(f"<questions>/{experiment.split}.jsonl", task=cell.task)
+    if experiment.majority_answer:
+        files["train_questions"] = fill("<questions>/train.jsonl", task=cell.task)
+    return files
+
+
+def cell_questions(workspace: Workspace, wildcards: Any) -> list[str]:
+    """Questions of all cells, where the table needs them."""
+    cells = table_cells(workspace, wildcards)
+    return sorted({cell[key] for cell in cells for key in ("questions", "train_questions") if key in cell})
 
 
 def cell_scores(workspace: Workspace, wildcards: Any) -> list[str]:
@@ -98,12 +115,12 @@ def cell_costs(workspace: Workspace, wildcards: Any) -> list[str]:
 
 def refined_cells(workspace: Workspace, wildcards: Any) -> dict[str, str]:
     """Scores file -> file of all versions, of the cells whose students refine their programs."""
-    setup = workspace.experiments[wildcards.experiment].setup
+    experiment = workspace.experiments[wildcards.experiment]
     return {
         fill("<scores>/scores.json", where): fill("<refined>/rounds.jsonl", where)
         for cell in workspace.cells(wildcards.experiment)
-        if workspace.recipe(cell.recipe, setup).predict.refine is not None
-        for where in [_wildcards(cell, setup)]
+        if workspace.recipe(cell.recipe, experiment.setup).predict.refine is not None
+        for where in [_wildcards(cell, experiment)]
     }
 
 
@@ -116,16 +133,22 @@ def audits(workspace: Workspace, experiments: Iterable[str]) -> list[str]:
     """Audit pages: one for each student whose mistakes were reviewed, by the first recipe that uses the reviews."""
     found: dict[tuple[str, str, str], str] = {}
     for name in experiments:
-        setup = workspace.experiments[name].setup
+        experiment = workspace.experiments[name]
+        setup = experiment.setup
         for cell in workspace.cells(name):
             pairs = workspace.recipe(cell.recipe, setup).pairs
             if pairs is not None and pairs.reviewed:
                 student = workspace.committee_student(cell.recipe, setup, cell.model, cell.seed)
-                found.setdefault((cell.task, setup, student), fill("<audit>/audit.html", _wildcards(cell, setup)))
+                found.setdefault((cell.task, setup, student), fill("<audit>/audit.html", _wildcards(cell, experiment)))
     return list(found.values())
 
 
-def _wildcards(cell: TableCell, setup: str) -> SimpleNamespace:
+def _wildcards(cell: TableCell, experiment: Experiment) -> SimpleNamespace:
     return SimpleNamespace(
-        task=cell.task, split="test", setup=setup, recipe=cell.recipe, model=cell.model, seed=cell.seed
+        task=cell.task,
+        split=experiment.split,
+        setup=experiment.setup,
+        recipe=cell.recipe,
+        model=cell.model,
+        seed=cell.seed,
     )

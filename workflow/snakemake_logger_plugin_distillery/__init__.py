@@ -1,0 +1,89 @@
+"""`snakemake --logger distillery`: one line for each job instead of a block, and warnings and errors as ever.
+
+Snakemake finds logger plugins by the name of their package. What a line says is in `distillery.planning.progress`.
+"""
+
+import logging
+import os
+import sys
+import time
+
+from snakemake.logging import DefaultFilter, DefaultFormatter
+from snakemake_interface_logger_plugins.base import LogHandlerBase
+from snakemake_interface_logger_plugins.common import LogEvent
+
+from distillery.logs import TERMINAL_VARIABLE
+from distillery.planning.progress import Progress, read_forecast
+
+SILENT = {LogEvent.SHELLCMD, LogEvent.WORKFLOW_STARTED, LogEvent.RESOURCES_INFO, LogEvent.JOB_STARTED}
+"""Events that have no line: the log file of Snakemake has them."""
+
+
+class LogHandler(LogHandlerBase):
+    """Prints progress; a dry run is printed as Snakemake prints it."""
+
+    def __post_init__(self) -> None:
+        settings = self.common_settings
+        self._stream = sys.stdout if settings.stdout else sys.stderr
+        self._progress = Progress(read_forecast())
+        self._default = DefaultFormatter(settings.quiet, settings.show_failed_logs)
+        self._shown = DefaultFilter(
+            settings.quiet, settings.debug_dag, settings.verbose, settings.dryrun, settings.printshellcmds
+        )
+        if not settings.dryrun:
+            # Milestones of jobs are in their log files; the terminal has a line for each job.
+            os.environ.setdefault(TERMINAL_VARIABLE, "WARNING")
+
+    def emit(self, record: logging.LogRecord) -> None:
+        try:
+            line = self._line(record)
+            if line:
+                print(line, file=self._stream, flush=True)
+        except Exception:
+            self.handleError(record)
+
+    def _line(self, record: logging.LogRecord) -> str:
+        if not self._shown.filter(record):
+            return ""
+        event = getattr(record, "event", None)
+        if self.common_settings.dryrun or record.levelno >= logging.WARNING:
+            return self._default.format(record)
+        if event is LogEvent.RUN_INFO:
+            self._progress.total = int(record.__dict__.get("stats", {}).get("total", 0))
+            return f"{self._progress.total} jobs"
+        if event is LogEvent.PROGRESS:
+            self._progress.done, self._progress.total = record.__dict__["done"], record.__dict__["total"]
+            return f"all {record.__dict__['total']} done" if record.__dict__["done"] == record.__dict__["total"] else ""
+        if event is LogEvent.JOB_INFO:
+            fields = record.__dict__
+            if not fields["output"]:
+                return ""  # a target, which makes nothing
+            return self._progress.started(fields["rule_name"], fields["wildcards"], list(fields["output"]), time.time())
+        if event in SILENT or event in (LogEvent.JOB_FINISHED, None):
+            return ""
+        return self._default.format(record)
+
+    @property
+    def writes_to_stream(self) -> bool:
+        """Takes the place of Snakemake's own lines."""
+        return True
+
+    @property
+    def writes_to_file(self) -> bool:
+        """Snakemake's log file stays complete."""
+        return False
+
+    @property
+    def has_filter(self) -> bool:
+        """Decides itself what is printed."""
+        return True
+
+    @property
+    def has_formatter(self) -> bool:
+        """Writes its own lines."""
+        return True
+
+    @property
+    def needs_rulegraph(self) -> bool:
+        """Prints no graph."""
+        return False
