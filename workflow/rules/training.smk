@@ -66,7 +66,7 @@ rule soft_labels:
     input:
         rows="<rows>/rows.jsonl",
         mentor=ask(training_inputs.soft_label_manifest),
-        checked=ask(training_inputs.tokenizer_checks),
+        checked=ask(training_inputs.vocabulary_checks),
     output:
         labels="<soft_labels>/labels.arrow",
         summary="<soft_labels>/summary.json",

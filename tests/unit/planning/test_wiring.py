@@ -162,6 +162,10 @@ def test_each_recipe_is_fed_by_the_producers_that_its_meaning_names(workspace, r
     ]
     assert training_inputs.training_base(workspace, wildcards) == expected.base
     assert training_inputs.soft_label_manifest(workspace, wildcards) == expected.soft_labels
+    labels = f"results/soft_labels/arithmetic/miniature/{recipe}/{STUDENT}/seed7/labels.arrow"
+    assert training_inputs.soft_label_file(workspace, wildcards) == (labels if expected.soft_labels else NOTHING)
+    assert training_inputs.mentor_beside(workspace, wildcards) == NOTHING
+    assert (recipe in training_inputs.soft_label_recipes(workspace)) == bool(expected.soft_labels)
     assert training_inputs.matched_rows(workspace, wildcards) == expected.matched
     assert training_inputs.tokenizer_checks(workspace, wildcards) == expected.checks
 
@@ -273,6 +277,31 @@ def test_layers_are_chosen_on_train_questions_of_the_task_that_is_named(workspac
     assert source_inputs.influence_prompt(workspace, chosen)["prompt"] == "student-cot"
     assert source_inputs.influence_questions(workspace, plain) == NOTHING
     assert source_inputs.influence_prompt(workspace, plain) is None
+
+
+@pytest.mark.parametrize(
+    ("settings", "kept", "beside"),
+    [
+        ({"soft_labels": "top-k", "k": 9}, {"form": "top-k", "k": 9}, NOTHING),
+        ({"soft_labels": "online"}, None, MENTOR_SFT),
+        ({"mask": "repo-compat"}, None, MENTOR_SFT),
+        ({"lambda": 0.0}, None, NOTHING),
+        ({"lambda": 0.9, "temperature": 5.0}, {"form": "exact", "k": None}, NOTHING),
+    ],
+    ids=str,
+)
+def test_the_mentor_reads_the_rows_before_or_runs_beside_the_student_or_not_at_all(tmp_path, settings, kept, beside):
+    config = shutil.copytree(REPOSITORY / "config", tmp_path / "config")
+    recipe = yaml.safe_load((config / "recipes/mentor-kd.yaml").read_text())
+    recipe["objective"] |= settings
+    (config / "recipes/mentor-kd.yaml").write_text(yaml.safe_dump(recipe))
+    changed, where = load_workspace({"experiments": ["miniature"]}, config), job("mentor-kd")
+    assert training_inputs.mentor_beside(changed, where) == beside
+    stored = training_inputs.soft_label_file(changed, where)
+    assert bool(stored) == (kept is not None)
+    if kept is not None:
+        assert training_inputs.soft_label_settings(changed, where) == kept
+        assert training_inputs.training_precision(changed, where) == "bf16"
 
 
 REVIEWS = [f"{FOLDER}/members/smollm2-135m/reviews.jsonl"]

@@ -129,13 +129,18 @@ def training_precision(workspace: Workspace, wildcards: Any) -> str:
     return training_settings(workspace, wildcards)["precision"]
 
 
+def vocabulary_checks(workspace: Workspace, wildcards: Any) -> list[str]:
+    """The check before soft labels are made: they need the mentor's vocabulary."""
+    if not takes_soft_labels(recipe_of(workspace, wildcards)):
+        return []
+    mentor = mentor_of(workspace, wildcards).model
+    return [fill("<base_model>/taught_by_{mentor}.json", wildcards, mentor=mentor)]
+
+
 def tokenizer_checks(workspace: Workspace, wildcards: Any) -> list[str]:
     """Checks before training: soft labels need the mentor's vocabulary, programs a tokenizer that keeps newlines."""
     recipe = recipe_of(workspace, wildcards)
-    checks = []
-    if takes_soft_labels(recipe):
-        mentor = mentor_of(workspace, wildcards).model
-        checks.append(fill("<base_model>/taught_by_{mentor}.json", wildcards, mentor=mentor))
+    checks = vocabulary_checks(workspace, wildcards)
     form = workspace.prompts[recipe.predict.prompt].form
     if form == "program" and workspace.models[wildcards.model].architecture != "causal":
         checks.append(fill("<base_model>/writes_programs.json", wildcards))
