@@ -1,6 +1,7 @@
 """Pruning by lists and by influence: which layers a smaller student keeps, and what is refused."""
 
 import math
+import shutil
 
 import pytest
 import torch
@@ -188,13 +189,12 @@ def test_a_rationale_that_no_question_has_is_refused_where_the_target_shows_it()
     assert worked_texts([question(1, None)], Renderer(answer, []), count=4, seed=0)[0].target == " 1"
 
 
-def test_a_loss_that_is_not_a_number_is_never_the_lowest(parent, tmp_path):
-    """A parent with a broken layer: only the loss without that layer is a number."""
+@pytest.mark.reliability("model-folder")
+def test_a_parent_whose_loss_is_no_number_is_refused(parent, tmp_path):
     model = AutoModelForCausalLM.from_pretrained(parent)
     with torch.no_grad():
-        model.model.layers[0].mlp.down_proj.weight.fill_(math.nan)
-    prepare_model(
-        RandomModel(kind="random", layers=LAYERS, seed=3), tmp_path / "broken", parent=None, downloads=tmp_path
-    )
-    model.save_pretrained(tmp_path / "broken")
-    assert least_influential(tmp_path / "broken", TEXTS, layers=1, method="greedy").dropped == [0]
+        model.model.layers[3].mlp.down_proj.weight.fill_(math.nan)
+    broken = shutil.copytree(parent, tmp_path / "broken")
+    model.save_pretrained(broken)
+    with pytest.raises(UserError, match=r"broken: the parent's loss on 3 texts is nan"):
+        least_influential(broken, TEXTS, layers=1, method="greedy")

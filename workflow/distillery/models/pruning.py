@@ -76,7 +76,7 @@ def least_influential(
         method: `greedy` or `one-pass`, as above.
 
     Raises:
-        UserError: No layer would remain, or the rows cannot be tokenised exactly (`encode_rows`).
+        UserError: No layer would remain, the rows cannot be tokenised exactly (`encode_rows`), or the parent is broken.
     """
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
@@ -92,6 +92,9 @@ def least_influential(
     tokens = sum(int((labels >= 0).sum()) for _, _, labels in batches)
     with torch.no_grad():
         whole = sum(_loss(model, batch) for batch in batches) / tokens
+        if not math.isfinite(whole):
+            remedy = "Check the weights of the parent"
+            raise UserError(f"the parent's loss on {len(rows)} texts is {whole}", file=parent, remedy=remedy)
         similarities = None
         dropped: list[int] = []
         losses: list[float] = []
