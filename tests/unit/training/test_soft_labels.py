@@ -88,6 +88,8 @@ def test_rows_without_a_position_with_loss_have_no_labels(causal, tmp_path):
     alone = stored.at(torch.tensor([1]), labels[1:])
     labels[0] = IGNORE
     assert torch.equal(stored.at(torch.tensor([0, 1]), labels), alone)
+    nothing = stored.at(torch.tensor([0]), labels[:1])
+    assert nothing.shape == (0, alone.shape[1]) and nothing.dtype == alone.dtype
 
 
 def test_exact_labels_train_what_a_mentor_beside_the_student_trains(pair, tmp_path):

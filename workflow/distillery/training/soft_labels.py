@@ -208,7 +208,10 @@ class SoftLabels:
             Logits (positions, vocabulary), or `TopK`; rows in reading order.
         """
         wanted = (labels != IGNORE).sum(dim=1).tolist()
-        parts: dict[str, list[np.ndarray]] = {name: [] for name in self._file.schema.names}
+        parts: dict[str, list[np.ndarray]] = {
+            field.name: [np.empty((0, field.type.list_size), field.type.value_type.to_pandas_dtype())]
+            for field in self._file.schema
+        }
         for place, positions in zip(rows.tolist(), wanted, strict=True):
             if not positions:
                 continue
