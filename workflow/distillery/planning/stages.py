@@ -57,7 +57,7 @@ STAGES = {
         TOKENS, ("objective.loss", "form", "train.lora", "train.precision", "train.batch_size"), None, "base"
     ),
     SOFT_LABELS: StageCost(TOKENS, ("kept.form", "precision"), None, "mentor"),
-    BASE_MODEL: StageCost(None, ("spec.kind",)),
+    BASE_MODEL: StageCost(None, ("spec.kind", "spec.drop_by_influence.method")),
 }
 """Stage -> how its jobs are compared."""
 
