@@ -48,7 +48,8 @@ test-nightly: environment ## Kill jobs at random moments (twelve minutes); 10,00
 	DISTILLERY_BACKEND=auto $(BIN)/pytest tests/workflow/test_kill.py $(PYTEST_OPTIONS)
 	HYPOTHESIS_PROFILE=nightly $(BIN)/pytest tests/unit/programs/test_gate.py tests/unit/programs/test_execution.py \
 		tests/unit/programs/test_model_texts.py tests/unit/verification/test_model_texts.py \
-		tests/unit/sampling/test_api_faults.py $(PARALLEL) $(PYTEST_OPTIONS)
+		tests/unit/sampling/test_api_faults.py tests/unit/sampling/test_slices.py tests/unit/tasks/test_reasoning.py \
+		tests/unit/test_visible.py $(PARALLEL) $(PYTEST_OPTIONS)
 
 .PHONY: test-quick
 test-quick: environment lint ## Lint, types and the tests that take seconds (under two minutes)
@@ -59,11 +60,11 @@ reliability: environment ## Try every class of faults and write docs/reliability
 	$(BIN)/pytest -m "reliability and not kill" --reliability write $(PARALLEL) $(PYTEST_OPTIONS)
 
 .PHONY: mutants
-mutants: environment ## Put faults into the code and see whether a test notices (hours; MUTANTS=verification for one room)
+mutants: environment ## Put faults into the code and see whether a test notices (hours; MUTANTS=sampling: one room, SAMPLE=150: part of it)
 	@failed=0; \
 	$(BIN)/python tests/mutants/run.py --baseline --file "$(MUTANTS)" || failed=1; \
 	for room in $(or $(MUTANTS),verification training sampling programs peer_review evaluation jobs); do \
-		$(BIN)/python tests/mutants/tool.py $$room || failed=1; \
+		$(BIN)/python tests/mutants/tool.py $$room $(if $(SAMPLE),--sample $(SAMPLE)) || failed=1; \
 	done; \
 	exit $$failed
 
@@ -88,7 +89,7 @@ schemas: environment ## Write workflow/schemas from the settings models
 	$(BIN)/python -m distillery.cli schemas
 
 .PHONY: documents
-documents: environment ## Write the tables of README.md from docs/measured
+documents: environment ## Write the tables of README.md and docs/testing.md from docs/measured
 	$(BIN)/python docs/generate.py
 
 .PHONY: conda

@@ -4,13 +4,10 @@ from snakemake.utils import min_version
 min_version("9.27")
 
 
-configfile: "config/config.yaml"
-
-
 report: "workflow/report/workflow.rst"
 
 
-include: "workflow/rules/common.smk"  # the settings, and how rules ask the library: stays first
+include: "workflow/rules/common.smk"  # config/config.yaml, and how rules ask the library: stays first
 
 
 pathvars:

@@ -1,10 +1,10 @@
-"""Write the tables of README.md from the measured files in docs/measured; `--check` only compares.
+"""Write the tables of README.md and docs/testing.md from the measured files in docs/measured; `--check` only compares.
 
     make documents                 writes them
     tests/unit/test_documents.py   fails while a document and its measured file differ
 
-A measured file is the CSV that a run wrote (`results/tables/<experiment>/table.csv`). A JSON file beside it says
-on which machine, when, and by which command.
+A measured file is the CSV that a run wrote: `results/tables/<experiment>/table.csv`, and `mutants.csv` of
+tests/mutants/tool.py. A JSON file beside it says on which machine, when, and by which command.
 """
 
 import argparse
@@ -16,7 +16,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 MEASURED = ROOT / "docs" / "measured"
-DOCUMENTS = ("README.md",)
+DOCUMENTS = ("README.md", "docs/testing.md")
 MARKED = re.compile(r"(<!-- measured: ([\w-]+) -->\n).*?(<!-- end of measured -->)", re.DOTALL)
 
 
@@ -25,6 +25,14 @@ def table(name: str) -> str:
     with open(MEASURED / f"{name}.csv", encoding="utf-8", newline="") as lines:
         rows = list(csv.DictReader(lines))
     facts = json.loads((MEASURED / f"{name}.json").read_text(encoding="utf-8"))
+    text = mutants(rows) if name == "mutants" else results(rows)
+    notes = [f"- {note}" for note in facts["notes"]]
+    source = f"`{facts['command']}`, {facts['date']}, {facts['machine']}: {facts['duration']}."
+    return "\n".join([*text, "", source, "", *notes]) + "\n"
+
+
+def results(rows: list[dict[str, str]]) -> list[str]:
+    """The lines of a table of results."""
     columns = ("model", "arm", "accuracy [95 % interval]", "rows", "training")
     text = [f"| {' | '.join(columns)} |", "|---|---|---:|---:|---:|"]
     for row in rows:
@@ -32,9 +40,18 @@ def table(name: str) -> str:
         seconds = f"{float(row['train_seconds']):.0f} s" if row["train_seconds"] else ""
         count = f"{float(row['training_rows']):g}" if row["training_rows"] else ""
         text.append(f"| {row['model']} | {row['arm']} | {accuracy} | {count} | {seconds} |")
-    notes = [f"- {note}" for note in facts["notes"]]
-    source = f"`{facts['command']}`, {facts['date']}, {facts['machine']}: {facts['duration']}."
-    return "\n".join([*text, "", source, "", *notes]) + "\n"
+    return text
+
+
+def mutants(rows: list[dict[str, str]]) -> list[str]:
+    """The lines of the table of mutation testing, with the sum of all rooms."""
+    columns = ("mutants", "tried", "noticed", "equivalent", "survived")
+    total = {"room": "all", **{name: str(sum(int(row[name]) for row in rows)) for name in columns}}
+    text = [f"| room | {' | '.join(columns)} | noticed of those tried |", "|---|---:|---:|---:|---:|---:|---:|"]
+    for row in [*rows, total]:
+        share = int(row["noticed"]) / (int(row["tried"]) - int(row["equivalent"]))
+        text.append(f"| {row['room']} | {' | '.join(row[name] for name in columns)} | {share:.1%} |".replace("%", " %"))
+    return text
 
 
 def rendered(document: Path) -> str:

@@ -1,6 +1,7 @@
 """Settings of all tests: threads, Hypothesis, and the report of a machine for continuous integration."""
 
 import os
+import re
 from collections.abc import Iterator
 
 import pytest
@@ -30,6 +31,12 @@ def environment_of_its_own() -> Iterator[None]:
     yield
     os.environ.clear()
     os.environ.update(before)
+
+
+def pytest_make_parametrize_id(val: object) -> str | None:
+    """Ids of tests without backslashes: pytest does not find a test again whose id on the command line has one."""
+    text = val.decode("latin-1") if isinstance(val, bytes) else val
+    return re.sub(r"[^ -\[\]-~]", "_", text) if isinstance(text, str) else None
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -1,5 +1,10 @@
 """One error for everything that a user can fix: it names the file, the line, the key, the value and the remedy."""
 
+from distillery.visible import visible
+
+SHOWN = 1000
+"""Characters of a value that a message shows at most."""
+
 
 class UserError(Exception):
     """Bad input from the user. Printed as one line each, without a traceback.
@@ -29,10 +34,19 @@ class UserError(Exception):
 
     def __str__(self) -> str:
         file = f"{self.file}:{self.line}" if self.file is not None and self.line is not None else self.file
-        place = ": ".join(str(part) for part in (file, self.key) if part is not None)
-        shown = "" if self.value is None else f" = {self.value!r}"
+        place = ": ".join(visible(str(part), one_line=True) for part in (file, self.key) if part is not None)
+        shown = "" if self.value is None else f" = {_shown(self.value)}"
         text = f"{place}{shown}: {self.problem}" if place else self.problem
-        return f"{text}. {self.remedy}" if self.remedy else text
+        return visible(f"{text}. {self.remedy}" if self.remedy else text)
+
+
+def _shown(value: object) -> str:
+    """A value as written, or its beginning: a message stays readable whatever the value is."""
+    try:
+        text = repr(value)
+    except (ValueError, RecursionError):  # a number of more than 4,300 digits, or lists in lists without end
+        return f"a {type(value).__name__} too large to show"
+    return text if len(text) <= SHOWN else text[:SHOWN] + "..."
 
 
 class UserErrors(UserError):

@@ -53,8 +53,8 @@ def read_json(path: Path) -> dict:
 
 
 def read_json_lines(path: Path) -> list[dict]:
-    """Read one JSON object a line, in the order of the file."""
-    with open(path, encoding="utf-8") as lines:  # str.splitlines would break at U+2028, which JSON may hold as it is
+    """Read one JSON object a line, in the order of the file. Lines end at LF, and at no other character of a text."""
+    with open(path, encoding="utf-8", newline="\n") as lines:
         return [json.loads(line) for line in lines]
 
 

@@ -1,12 +1,29 @@
-"""Logging of a job: milestones to its log file and to the terminal, warnings of libraries included."""
+"""Logging of a job: milestones to its log file and to the terminal, warnings of libraries included.
+
+Names and texts of others come into messages, so that a log shows control characters instead of writing them
+(`distillery.visible`).
+"""
 
 import logging
 import os
 import sys
+import traceback
+import warnings
 from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from distillery.visible import visible
 
 TERMINAL_VARIABLE = "DISTILLERY_TERMINAL"
 """Level from which a job's messages reach the terminal; all of them without it. Its log file has them all."""
+
+
+class VisibleFormatter(logging.Formatter):
+    """A formatter whose lines command no terminal."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return visible(super().format(record))
 
 
 def log_to(path: Path | None) -> None:
@@ -18,8 +35,28 @@ def log_to(path: Path | None) -> None:
         Path(path).parent.mkdir(parents=True, exist_ok=True)
         handlers.append(logging.FileHandler(path, encoding="utf-8"))
     level = os.environ.get("DISTILLERY_LOG_LEVEL", "INFO")
-    logging.basicConfig(
-        level=level, format="%(asctime)s %(name)s: %(message)s", datefmt="%H:%M:%S", handlers=handlers, force=True
-    )
-    for noisy in ("httpx", "urllib3", "filelock", "fsspec", "asyncio"):
+    for handler in handlers:
+        handler.setFormatter(VisibleFormatter("%(asctime)s %(name)s: %(message)s", datefmt="%H:%M:%S"))
+    logging.basicConfig(level=level, handlers=handlers, force=True)
+    warnings.formatwarning = _format_warning
+    sys.excepthook = print_traceback
+    for noisy in ("httpx", "httpx2", "urllib3", "filelock", "fsspec", "asyncio"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
+
+
+def show_warnings() -> None:
+    """Of a process without a log: warnings go to standard error as they are, but visible."""
+    if logging.lastResort is not None:
+        logging.lastResort.setFormatter(VisibleFormatter("%(message)s"))
+
+
+_format_as_before = warnings.formatwarning
+
+
+def _format_warning(*args: Any, **kwargs: Any) -> str:
+    return visible(_format_as_before(*args, **kwargs))
+
+
+def print_traceback(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    """Print an exception that nobody caught, as Python does: its message may hold a text of others."""
+    sys.stderr.write(visible("".join(traceback.format_exception(kind, error, trace))))

@@ -11,10 +11,14 @@ extends the base that all pages share:
 Names come from files that people write, and texts from models and data sets: all of it is escaped.
 """
 
+import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from jinja2 import DictLoader, Environment, StrictUndefined
+from markupsafe import Markup
+
+from distillery.visible import visible
 
 BASE = (
     Path(__file__).parent / "templates" / "base.html",
@@ -35,11 +39,17 @@ def render(template: Path, **values: object) -> str:
         loader=DictLoader({path.name: path.read_text(encoding="utf-8") for path in (*BASE, template)}),
         autoescape=True,
         undefined=StrictUndefined,
+        finalize=_shown,
         trim_blocks=True,
         lstrip_blocks=True,
     )
     environment.filters["text"] = as_text
     return environment.get_template(template.name).render(values).rstrip() + "\n"
+
+
+def _shown(value: object) -> object:
+    """What a template prints: in a text, marks that reorder or hide it are visible. The template's own markup stays."""
+    return visible(value) if isinstance(value, str) and not isinstance(value, Markup) else value
 
 
 def as_text(value: object) -> str:
@@ -51,9 +61,18 @@ def as_text(value: object) -> str:
     return "" if value is None else f"{value:.3f}" if isinstance(value, float) else str(value)
 
 
+_LINE_END = re.compile("\r\n|[\n\r\v\f\x1c-\x1e\x85\u2028\u2029]")
+
+
 def markdown_text(text: str) -> str:
-    """Text that cannot end a cell of a Markdown table or start a tag."""
-    return text.replace("\\", "\\\\").replace("|", "\\|").replace("<", "&lt;").replace("\n", " ")
+    r"""Text that cannot end a cell of a Markdown table, or start a tag, a link, an image or code.
+
+    >>> print(markdown_text("a|b `c` ![d](https://e) <f>\n2"))
+    a\|b \`c\` ![d]\(https://e) &lt;f> 2
+    """
+    for sign, escaped in (("\\", "\\\\"), ("|", "\\|"), ("`", "\\`"), ("](", "]\\("), ("<", "&lt;")):
+        text = text.replace(sign, escaped)
+    return visible(_LINE_END.sub(" ", text))
 
 
 def markdown_line(fields: Iterable[str]) -> str:

@@ -166,7 +166,7 @@ def read_records(path: Path, kind: type[R]) -> Iterator[R]:
     Raises:
         UserError: A line is not valid JSON or does not fit the record type; the message names file and line.
     """
-    with open(path, encoding="utf-8") as lines:
+    with open(path, encoding="utf-8", newline="\n") as lines:
         for number, line in enumerate(lines, start=1):
             try:
                 yield kind.model_validate_json(line)

@@ -8,12 +8,14 @@ from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
 
+SETTINGS = "config/config.yaml"
 LIBRARY = str(Path(workflow.basedir, "workflow").resolve())
 sys.path.insert(0, LIBRARY)
 # Jobs import the library beside this Snakefile, even if another version is installed.
 os.environ.update(PYTHONPATH=os.pathsep.join(filter(None, [LIBRARY, os.environ.get("PYTHONPATH")])))
 
 from distillery.config.base import plain
+from distillery.config.source import read_source
 from distillery.errors import UserError
 from distillery.jobs.code_digest import code_digest, library_versions
 from distillery.jobs.locks import hold_for_life
@@ -29,6 +31,17 @@ from distillery.planning.wiring.paths import PATHS, fill
 from distillery.programs.run import SANDBOX_VARIABLE
 from distillery.registry import load_workspace
 from distillery.sampling.budget import LIMITS_VARIABLE, PRICES_VARIABLE, RUN_VARIABLE
+
+# Snakemake's own reader ends in a traceback where a text is not UTF-8, and of two equal keys it keeps the last.
+faults = []
+if Path(SETTINGS).exists():
+    read_source(Path(SETTINGS), faults)
+if faults:
+    raise WorkflowError("The configuration has faults:", *map(str, faults))
+
+
+configfile: SETTINGS
+
 
 try:
     workspace = load_workspace(config)

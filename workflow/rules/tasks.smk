@@ -13,7 +13,7 @@ rule questions:
         "logs/questions/{task}.log",
     priority: 50
     conda:
-        "../../envs/analysis.yaml"
+        "../../envs/training.yaml"  # reads data sets of the Hub
     params:
         **stage("questions"),
         spec=ask(source_inputs.task_settings),

@@ -54,6 +54,7 @@ def main(
         decided,
         mode=section.mode,
         teacher=section.teacher,
+        taught=section.taught,
         feedback_input=lambda mistake: renderer.input(mistake.question, wrong=mistake.text.strip(), gold=mistake.gold),
         student=Renderer(Prompt.model_validate(prompt), read_json_lines(exemplars)),
         seed=seed,

@@ -1,5 +1,6 @@
 """Make the questions of one task: three splits and the worked examples, checked before anything is spent on them."""
 
+import os
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -24,7 +25,7 @@ def main(
     from distillery.tasks.questions import build_task, summarise
 
     task = Task.model_validate({"title": spec["task"], **spec})  # titles are for tables: a new one makes nothing stale
-    made = build_task(task)
+    made = build_task(task, downloads=Path(os.environ.get("DISTILLERY_DOWNLOADS", "downloads")))
     for path, questions in ((train, made.train), (dev, made.dev), (test, made.test)):
         write_records(path, questions)
     with atomic_open(exemplars) as out:

@@ -52,8 +52,7 @@ def main(
         units = count_units(hold_out(list(read_records(matched, TrainingRow)), settings.held_out)[0])
         steps = math.ceil(units / settings.batch_size) * settings.epochs
 
-    import torch
-
+    from distillery.jobs.gpus import torch_device
     from distillery.training.train import TrainingJob, train_model  # heavy, so after the inputs are known to be good
 
     if soft_labels is not None:
@@ -91,7 +90,7 @@ def main(
         ),
     )
     write_json(manifest, made.model_dump(mode="json"))
-    device = "gpu" if torch.cuda.is_available() else "cpu"
+    device = "gpu" if torch_device() == "cuda" else "cpu"
     write_json(summary, {"train_seconds": course.seconds, "device": device, **course.model_dump(mode="json")})
     return {
         "tokens": course.total_tokens,

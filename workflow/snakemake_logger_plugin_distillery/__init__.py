@@ -14,6 +14,7 @@ from snakemake_interface_logger_plugins.common import LogEvent
 
 from distillery.logs import TERMINAL_VARIABLE
 from distillery.planning.progress import Progress, read_forecast
+from distillery.visible import visible
 
 SILENT = {LogEvent.SHELLCMD, LogEvent.WORKFLOW_STARTED, LogEvent.RESOURCES_INFO, LogEvent.JOB_STARTED}
 """Events that have no line: the log file of Snakemake has them."""
@@ -38,7 +39,7 @@ class LogHandler(LogHandlerBase):
         try:
             line = self._line(record)
             if line:
-                print(line, file=self._stream, flush=True)
+                print(visible(line), file=self._stream, flush=True)
         except Exception:
             self.handleError(record)
 

@@ -69,7 +69,12 @@ def test_check_lists_the_tables_of_sound_files(command):
 
 @pytest.mark.parametrize(
     ("text", "message"),
-    [("experiments: [nope]\n", "nope"), ("a: [\n", "not YAML"), ("- a\n", "not a mapping"), (None, "cannot be read")],
+    [
+        ("experiments: [nope]\n", "nope"),
+        ("a: [\n", "not valid YAML"),
+        ("- a\n", "must hold a mapping"),
+        (None, "cannot be read"),
+    ],
 )
 def test_check_names_the_fault_and_fails(command, tmp_path, text, message):
     settings = tmp_path / "mine.yaml"

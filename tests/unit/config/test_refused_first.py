@@ -9,7 +9,7 @@ from typer.testing import CliRunner
 from distillery.cli import app
 from distillery.config.checks import DATA_FILES
 from distillery.config.workspace import DEFAULT_GRADERS as GRADER_NAMES
-from distillery.errors import UserErrors
+from distillery.errors import UserError, UserErrors
 from distillery.registry import load_workspace
 from distillery.tasks.sources import _READERS
 from distillery.verification.graders import DEFAULT_GRADERS
@@ -324,6 +324,13 @@ def test_lists_and_mappings_can_be_swept(config):
         (inject, rank) for inject in sweep["rows.repair.inject"] for rank in (None, 8)
     ]
     assert len({recipe.recipe for recipe in recipes}) == 4
+
+
+def test_what_is_taught_of_a_program_cannot_be_chosen(config):
+    """A program is taken from the answer: thinking is no program."""
+    changed(config, *arm("pad", set={"rows.repair.taught": "both"}))
+    with pytest.raises(UserError, match="`taught` is for rationales of a model, not `from: programs`"):
+        load_workspace({"experiments": ["miniature"]}, config)
 
 
 def test_a_setting_of_the_recipes_own_value_is_a_variant_of_equal_content(config):

@@ -1,4 +1,4 @@
-"""Model folders: what every source must give, and what is refused. No network: fetching is replaced by local files."""
+"""Model folders: what every source must give, and what is refused. The Hub is a server on this machine."""
 
 import hashlib
 import subprocess
@@ -15,7 +15,17 @@ from distillery.config.model import HubModel, LocalModel, PrunedModel, RandomMod
 from distillery.errors import UserError
 from distillery.models import sources as models
 from distillery.models.manifest import Training, describe_model
-from distillery.models.sources import kept_layers, prepare_model, prune_layers, read_manifest, same_vocabulary
+from distillery.models.sources import (
+    copy_tokenizer,
+    kept_layers,
+    prepare_model,
+    prune_layers,
+    read_manifest,
+    same_vocabulary,
+)
+
+from ..fakehub import files_of
+from ..fakehub import hub as hub  # a fixture
 
 WORKFLOW = Path(models.__file__).parents[2]
 
@@ -88,27 +98,47 @@ def test_a_missing_folder_is_named(tmp_path):
         prepared(LocalModel(kind="local", path=str(tmp_path / "nowhere")), tmp_path / "out")
 
 
-def test_a_hub_model_is_named_by_its_commit(folder, tmp_path, monkeypatch):
-    asked = {}
-
-    def snapshot_download(name, **options):
-        asked.update(options, name=name)
-        return str(folder)
-
-    monkeypatch.setattr("huggingface_hub.snapshot_download", snapshot_download)
-    manifest = prepared(HubModel(kind="hub", id="some/model", revision="a" * 40), tmp_path / "hub")
-    assert manifest.identity == f"hub:some/model@{'a' * 40}"
-    assert asked["revision"] == "a" * 40
-    assert not any("bin" in pattern or pattern.endswith(".py") for pattern in asked["allow_patterns"])
+def test_a_hub_model_is_named_by_its_commit(folder, hub, tmp_path):
+    others = {"modeling_own.py": b"code", "pytorch_model.bin": b"pickle", "consolidated.safetensors": b"second copy"}
+    commit = hub.add("models/some/model", files_of(folder) | others)
+    manifest = prepared(HubModel(kind="hub", id="some/model", revision=commit), tmp_path / "hub")
+    assert manifest.identity == f"hub:some/model@{commit}"
+    assert manifest.files == read_manifest(folder).files
+    fetched = {request.rsplit("/")[-1] for request in hub.asked if request.startswith("GET /some/model")}
+    assert fetched == set(manifest.files)
 
 
-def test_an_unreachable_hub_is_a_user_error(tmp_path, monkeypatch):
-    def snapshot_download(*_args, **_options):
-        raise OSError("no network")
+def test_of_a_sharded_hub_model_the_shards_of_its_index_are_fetched(folder, hub, tmp_path):
+    AutoModelForCausalLM.from_pretrained(folder).save_pretrained(tmp_path / "shards", max_shard_size="100KB")
+    copy_tokenizer(folder, tmp_path / "shards")
+    files = files_of(tmp_path / "shards")
+    commit = hub.add("models/some/model", files | {"other-00001.safetensors": b"x", "onnx/model.bin": b"x"})
+    manifest = prepared(HubModel(kind="hub", id="some/model", revision=commit), tmp_path / "hub")
+    assert len(set(manifest.files) & {name for name in files if name.startswith("model-")}) > 1
+    assert set(manifest.files) == set(files)
+    assert not [request for request in hub.asked if "other" in request or "onnx" in request]
 
-    monkeypatch.setattr("huggingface_hub.snapshot_download", snapshot_download)
-    with pytest.raises(UserError, match=r"some/model.*no network.*kind: local"):
-        prepared(HubModel(kind="hub", id="some/model", revision="a" * 40), tmp_path / "hub")
+
+@pytest.mark.reliability("hub")
+@pytest.mark.parametrize("name", ["config.json", "model.safetensors", "tokenizer.json"])
+def test_a_model_that_is_damaged_on_the_hub_is_named_with_its_commit_and_file(name, folder, hub, tmp_path):
+    files = files_of(folder)
+    commit = hub.add("models/some/model", files | {name: files[name][: len(files[name]) // 2]})
+    with pytest.raises(UserError, match=rf"some/model@{commit}/{name}: not? "):
+        prepared(HubModel(kind="hub", id="some/model", revision=commit), tmp_path / "hub")
+    assert not (tmp_path / "hub").exists()
+
+
+@pytest.mark.reliability("hub")
+def test_a_changed_byte_of_weights_in_the_cache_is_found(folder, hub, tmp_path):
+    commit = hub.add("models/some/model", files_of(folder))
+    model = HubModel(kind="hub", id="some/model", revision=commit)
+    prepared(model, tmp_path / "hub")
+    (path,) = (tmp_path / "downloads").rglob("snapshots/*/model.safetensors")
+    content = path.read_bytes()
+    path.resolve().write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+    with pytest.raises(UserError, match=r"model.safetensors: is not the commit's file"):
+        prepared(model, tmp_path / "again")
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,8 @@ import csv
 import json
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from distillery.config.review import AcceptanceRule
 from distillery.errors import UserError
@@ -116,7 +118,7 @@ def test_lines_are_counted_as_an_editor_counts_them(tmp_path):
         (lambda rows: rows[1:], "lacks a rationale"),
         (lambda rows: [*rows, rows[0]], "this rationale has two rows"),
         (lambda rows: [{**rows[0], "rationale_id": "zoe"}, *rows], "'zoe': not a rationale of this reviewer's sheet"),
-        (lambda rows: [{k: v for k, v in row.items() if k != "score"} for row in rows], "lacks rationale_id or score"),
+        (lambda rows: [{k: v for k, v in row.items() if k != "score"} for row in rows], "the header lacks score"),
     ],
 )
 def test_rows_that_do_not_fit_are_refused(edit, words, tmp_path):
@@ -128,10 +130,10 @@ def test_rows_that_do_not_fit_are_refused(edit, words, tmp_path):
     ("name", "content", "words"),
     [
         ("sheet.csv", b"\xff\xfe\x00", "not a UTF-8 text"),
-        ("sheet.jsonl", b"{]", "line 1: not JSON"),
+        ("sheet.jsonl", b"{]", "sheet.jsonl:1: not valid JSON"),
         ("sheet.jsonl", b"[1]", "not a JSON object"),
         ("sheet.jsonl", b'{"score": 3}', "the row lacks rationale_id"),
-        ("sheet.csv", b'rationale_id,score\n"x', "not CSV"),
+        ("sheet.csv", b'rationale_id,score\n"x', "sheet.csv:2: the double quote that opens"),
         ("sheet.xlsx", b"", "a sheet is .csv or .jsonl"),
     ],
 )
@@ -320,3 +322,88 @@ def test_questions_of_another_split_are_refused(tmp_path):
 def test_a_file_without_a_known_checksum_is_refused_unless_read_unchecked(tmp_path):
     with pytest.raises(UserError, match="no checksum is known"):
         mapd_mistakes(an_exchange(tmp_path) / "tiny_false_round0.json", "tiny")
+
+
+# Sheets of any text, and what spreadsheets and people make of them
+
+TEXTS = st.text(st.characters(exclude_categories=["Cs"]), min_size=1)
+
+
+def sheet_of(text: str):
+    rationales = [written("anna", "q0", text), written("bert", "q0", "An other one.")]
+    todo, _ = assignments(rationales, {"anna": ("jo",), "bert": ("jo",)})
+    return todo, [Mistake(qid="q0", question=text, gold=text, text="9", answer="9", kind="wrong", completion_id=None)]
+
+
+@pytest.mark.reliability("data-file", cases=100)
+@given(TEXTS, st.sampled_from(["sheet.csv", "sheet.jsonl"]))
+def test_a_sheet_of_any_text_is_read_again(tmp_path_factory, text, name):
+    path = tmp_path_factory.getbasetemp() / name
+    todo, mistakes = sheet_of(text)
+    assert write_sheet(todo, mistakes, path, reviewer="jo") == 2
+    assert [review.reason for review in read_sheet(path, todo, reviewer="jo")] == ["left blank"] * 2
+
+
+@pytest.mark.reliability("data-file", cases=100)
+@given(st.binary(max_size=60) | st.text('rationale_id,score;"\n\r\t1annaq0', max_size=80).map(str.encode))
+def test_a_sheet_of_any_bytes_is_read_or_refused_by_name(tmp_path_factory, content):
+    path = tmp_path_factory.getbasetemp() / "odd.csv"
+    path.write_bytes(content)
+    with pytest.raises(UserError, match=r"odd\.csv"):  # it lacks rationales at least
+        read_sheet(path, TODO, reviewer="jo")
+
+
+LONG = "First she buys three pens, then she pays with a ten."
+
+
+@pytest.mark.reliability("data-file")
+def test_scores_of_a_column_that_was_sorted_alone_are_refused(tmp_path):
+    rationales = [written("anna", f"q{n}", f"{LONG} Then {word} more pens.") for n, word in enumerate(["two", "six"])]
+    todo, _ = assignments(rationales, {"anna": ("jo",)})
+    write_sheet(todo, MISTAKES, tmp_path / "sheet.csv", reviewer="jo")
+    with open(tmp_path / "sheet.csv", newline="") as lines:
+        header, one, other = csv.reader(lines)
+    one[0], other[0] = other[0], one[0]
+    with open(tmp_path / "sheet.csv", "w", newline="") as out:
+        csv.writer(out).writerows([header, one, other])
+    with pytest.raises(UserError, match="the rationale of this row is another text"):
+        read_sheet(tmp_path / "sheet.csv", todo, reviewer="jo")
+
+
+def excel(rows: list[list[str]]) -> str:
+    """A byte order mark, semicolons, CRLF, and no fields behind the last filled column of some rows."""
+    return "\ufeff" + "".join(";".join(row).rstrip(";") + "\r\n" for row in rows) + ";;;;;\r\n"
+
+
+@pytest.mark.reliability("data-file")
+def test_rows_without_their_empty_last_fields_are_whole(tmp_path):
+    ids = [assignment.rationale.completion_id for assignment in TODO if assignment.reviewer == "jo"]
+    rows = [["rationale_id", "question", "hint", "rationale", "score", "note"]]
+    scores = ["4", "", "5", "", "1", "2"]
+    rows += [[name, "1 + 1?", "2", "It is.", score, ""] for name, score in zip(ids, scores, strict=True)]
+    (tmp_path / "sheet.csv").write_text(excel(rows), encoding="utf-8", newline="")
+    reviews = read_sheet(tmp_path / "sheet.csv", TODO, reviewer="jo")
+    assert [review.score for review in reviews] == [4, None, 5, None, 1, 2]
+
+
+@pytest.mark.reliability("data-file")
+@pytest.mark.parametrize(
+    ("name", "content", "words"),
+    [
+        ("sheet.csv", b"rationale_id,score,score\nannaq0,1,2\n", "sheet.csv:1 = 'score': two columns have this name"),
+        ("sheet.jsonl", b'{"rationale_id": "annaq0", "score": 1, "score": 2}', "the key 'score' is given twice"),
+        ("sheet.csv", "rationale_id,score,note\nannaq0,1,für\n".encode("cp1252"), "sheet.csv:2: not a UTF-8 text"),
+        ("sheet.csv", "rationale_id\tscore\n".encode("utf-16"), "it is UTF-16"),
+        ("sheet.csv", b"PK\x03\x04", "spreadsheets of Excel"),
+        ("sheet.csv", b"rationale_id,score\nannaq0,1,2\n", "sheet.csv:2: the row has 3 fields"),
+        ("sheet.csv", b"rationale_id,score,\nannaq0,1,a remark\n", "sheet.csv:2: the row has 3 fields"),
+        ("sheet.csv", b"", "sheet.csv:1: no header"),
+        ("sheet.jsonl", b'{"rationale_id": "annaq0", "score": NaN}', "NaN is no number"),
+        ("sheet.jsonl", b'{"rationale_id": "annaq0", "score": [4]}', r"score = '\[4\]': not a whole number"),
+        ("sheet.jsonl", b'{"rationale_id": {}, "score": true}', "not a rationale of this reviewer's sheet"),
+    ],
+)
+def test_a_sheet_that_people_or_programs_changed_is_refused_by_its_line(name, content, words, tmp_path):
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(UserError, match=words):
+        read_sheet(tmp_path / name, TODO, reviewer="jo")

@@ -132,7 +132,9 @@ def review(rationale: str, reviewer: str, score: int | None) -> dict:
     }  # fmt: skip
 
 
-def composed(folder, like: dict | None = None, seed: int = 0, feedback: dict = FEEDBACK, **pairs) -> dict:
+def composed(
+    folder, like: dict | None = None, seed: int = 0, feedback: dict = FEEDBACK, think: str = "", **pairs
+) -> dict:
     """Decisions and aggregates by rationale, and the rows of each question."""
     names = [name.split("-") for name in SCORES]
     reviews = [review(name, reviewer, score) for name, given in SCORES.items() for reviewer, score in given.items()]
@@ -150,8 +152,12 @@ def composed(folder, like: dict | None = None, seed: int = 0, feedback: dict = F
     script("compose_pairs").main(
         mistakes=lines(folder / "mistakes.jsonl", mistakes),
         exemplars=lines(folder / "exemplars.jsonl", []),
-        rationales=[lines(folder / "r.jsonl", [completion(qid, author, f"r of {author}") for author, qid in names])],
-        feedback=[lines(folder / "f.jsonl", [completion(qid, author, f"f of {author}") for author, qid in names])],
+        rationales=[
+            lines(folder / "r.jsonl", [completion(qid, author, f"{think}r of {author}") for author, qid in names])
+        ],
+        feedback=[
+            lines(folder / "f.jsonl", [completion(qid, author, f"{think}f of {author}") for author, qid in names])
+        ],
         reviews=[lines(folder / "reviews.jsonl", reviews)],
         verdicts=lines(folder / "v.jsonl", checked),
         rows=folder / "rows.jsonl",
@@ -226,6 +232,17 @@ def pairs_teacher(folder) -> None:
     for teacher in ("anna", "bert"):
         made = composed(folder, mode="single", teacher=teacher)
         assert set(rationale_by(made).values()) == set(feedback_by(made).values()) == {teacher}
+
+
+def pairs_taught(folder) -> None:
+    """Under a target that shows the text itself, thinking alone would end without an answer."""
+    for settings, target in {
+        (): "so\n\nr of anna", ("reasoning",): "so\n\nr of anna", ("answer",): "r of anna",
+        ("both",): "<think>\nso\n</think>\n\nr of anna",
+    }.items():  # fmt: skip
+        made = composed(folder, think="<think>so</think>", **({"taught": settings[0]} if settings else {}))
+        assert made["rows"]["q0"]["rationale"]["target"] == target
+        assert feedback_by(made)["q0"] == drawn(0, "feedback", "q0"), "of feedback, always the answer"
 
 
 def pairs_feedback_prompt(folder) -> None:
@@ -403,7 +420,7 @@ CASES = {
     },
     Pairs: {
         "mode": pairs_mode, "teacher": pairs_teacher, "feedback_prompt": pairs_feedback_prompt,
-        "accept": pairs_accept, "size_of": pairs_size_of,
+        "accept": pairs_accept, "size_of": pairs_size_of, "taught": pairs_taught,
     },
     Reviewing: {
         "protocol": review_protocol, "prompt": review_prompt, "hint": review_hint, "decoding": review_decoding,

@@ -1,12 +1,14 @@
 """From questions to completions: which prompt each sample sees, what is asked again, and what is reported."""
 
 import json
+from types import SimpleNamespace
 
 import pytest
 
 from distillery.errors import UserError
 from distillery.records import Question
 from distillery.sampling import sampler as sampling
+from distillery.sampling.backends.base import Generated
 from distillery.sampling.budget import LIMITS_VARIABLE, PRICES_VARIABLE, RUN_VARIABLE, price_of
 from distillery.sampling.sampler import CompletionSampler, sample
 from distillery.sampling.store import CompletionStore
@@ -106,6 +108,13 @@ def test_a_chat_template_is_not_applied_for_an_endpoint_which_has_its_own(record
     assert (pending.request.prompt, pending.request.special_tokens) == ("Q: red fish swim\nA:", False)
 
 
+def test_a_text_whose_prompt_ends_with_an_opening_tag_shows_the_tag_and_the_answer_call_does_not(recording):
+    opened = spec(input="Q: {{ question }}\n<think>\n", answer_cue=" So", stop=[])
+    drawn, _ = sample(QUESTIONS[:1], EXEMPLARS, opened, recording, sampler="s")
+    assert [completion.text for completion in drawn] == ["<think>\n s0."]
+    assert recording.recorder.prompts[-1] == recording.recorder.prompts[0] + " s0. So"
+
+
 @pytest.mark.parametrize(
     ("limits", "kept"), [({"samples": 3}, 3), ({"tokens": 2}, 2), ({"money": 7.0}, 3), ({"samples": 0}, 0)]
 )
@@ -130,3 +139,98 @@ def test_a_price_is_for_a_million_tokens_of_each_kind(monkeypatch):
     monkeypatch.setenv(PRICES_VARIABLE, json.dumps({"m": [3.0, 15.0]}))
     assert price_of("m", 2_000_000, 1_000_000) == 21.0
     assert price_of("another", 2_000_000, 1_000_000) == 0.0
+
+
+def generated(pending, text: str, reason: str = "stop") -> Generated:
+    return Generated(pending.key, text, reason, prompt_tokens=5, completion_tokens=2)
+
+
+def test_a_record_has_the_question_the_answer_of_the_second_call_and_the_tokens_of_both(recording):
+    two_calls = spec(2, exemplars=0, exemplar=None, answer_cue=" So: ")
+    completions, summary = sample(QUESTIONS[:1], [], two_calls, recording, sampler="teach")
+    (first_series, first), (second_series, second) = recording.recorder.calls
+    assert [record.model_dump() for record in completions] == [
+        {
+            "completion_id": first[n].key, "qid": "qa", "sampler": "teach", "sample_index": n, "text": f" s{n}.",
+            "finish_reason": "stop", "answer_text": " s0.", "answer_id": second[n].key, "prompt_tokens": 2,
+            "completion_tokens": 2,
+        }
+        for n in (0, 1)
+    ]  # fmt: skip
+    assert summary == {
+        "completions": 2, "questions": 1, "finish_reasons": {"stop": 2}, "prompt_tokens": 4, "completion_tokens": 4,
+        "distinct_texts": 2,
+    }  # fmt: skip
+    assert (first_series.max_new_tokens, second_series.max_new_tokens) == (9, 3)
+
+
+def test_the_report_counts_requests_tokens_and_seconds(recording, monkeypatch, caplog):
+    now = iter([10.0, 12.5])
+    monkeypatch.setattr(sampling.time, "monotonic", lambda: next(now, 12.5))
+    plain = spec(2, exemplars=0, exemplar=None)
+    recording.parameters = 7
+    sample(QUESTIONS[:1], [], plain, recording, sampler="s")
+    sample(QUESTIONS[:1], [], plain, recording, sampler="s")
+    assert recording.report() == {
+        "requested": 4, "generated": 2, "completion_tokens": 2, "seconds": pytest.approx(2.5), "parameters": 7,
+    }  # fmt: skip
+
+
+def test_stored_outcomes_that_the_user_wants_again_are_requested_again(tmp_path, monkeypatch):
+    class Failing(Recorder):
+        def generate(self, requests, series):
+            self.calls.append((series, list(requests)))
+            reasons = ["failed", "refused", "stop"]
+            yield from (generated(pending, "", reasons[pending.request.sample_index]) for pending in requests)
+
+    recording = RecordingSampler(tmp_path, Failing(), tmp_path / "s")
+    plain = spec(3, exemplars=0, exemplar=None)
+    for again, count in [(None, 3), ("", 0), ("length", 0), ("failed", 1), ("failed,refused", 2)]:
+        monkeypatch.delenv(sampling.AGAIN_VARIABLE, raising=False)
+        if again is not None:
+            monkeypatch.setenv(sampling.AGAIN_VARIABLE, again)
+        recording.recorder.calls.clear()
+        sample(QUESTIONS[:1], [], plain, recording, sampler="s")
+        assert len(recording.recorder.prompts) == count, again
+
+
+def test_an_engine_that_gives_too_few_completions_is_a_fault_with_both_counts(tmp_path):
+    class Short(Recorder):
+        def generate(self, requests, series):
+            yield generated(requests[0], "one")
+
+    with pytest.raises(RuntimeError, match=r"^sample s: the backend gave 1 completions for 2 requests$"):
+        sample(QUESTIONS, [], spec(exemplars=0, exemplar=None), RecordingSampler(tmp_path, Short(), tmp_path / "s"),
+               sampler="s")  # fmt: skip
+
+
+def test_answers_under_way_at_an_interruption_are_billed_and_stored(tmp_path):
+    class Interrupted(Recorder):
+        def generate(self, requests, series):
+            self.requests = list(requests)
+            yield generated(requests[0], "first")
+            raise KeyboardInterrupt
+
+        def answers_in_flight(self):
+            yield generated(self.requests[1], "second")
+
+    plain = spec(exemplars=0, exemplar=None)
+    recording = RecordingSampler(tmp_path, Interrupted(), tmp_path / "s")
+    with pytest.raises(KeyboardInterrupt):
+        sample(QUESTIONS, [], plain, recording, sampler="s")
+    assert recording.tokens == 4
+    again = RecordingSampler(tmp_path, Recorder(), tmp_path / "s")
+    completions, _ = sample(QUESTIONS, [], plain, again, sampler="s")
+    assert ([record.text for record in completions], again.generated) == (["first", "second"], 0)
+    assert {record.prompt_tokens for record in completions} == {5}
+
+
+def test_the_sampler_of_a_model_is_that_of_its_manifest(tmp_path, monkeypatch):
+    monkeypatch.setenv("DISTILLERY_STORE", str(tmp_path / "s"))
+    facts = SimpleNamespace(identity="weights:m", architecture="causal", parameters=9)
+    monkeypatch.setattr(sampling, "read_manifest", lambda path: facts)
+    found = CompletionSampler.of(tmp_path / "manifest.json")
+    assert (found.folder, found.identity, found.architecture, found.parameters) == (
+        tmp_path / "model", "weights:m", "causal", 9,
+    )  # fmt: skip
+    assert CompletionSampler(tmp_path, "w", "causal", found.store).parameters == 0

@@ -1,7 +1,6 @@
-"""Store tools: counts are right, damage is found, a slice comes over whole or not at all, garbage goes and no more."""
+"""Store tools: counts are right, damage is found, garbage goes and no more."""
 
 import json
-import zipfile
 
 import pytest
 from typer.testing import CliRunner
@@ -9,8 +8,9 @@ from typer.testing import CliRunner
 from distillery.cli import app
 from distillery.errors import UserError
 from distillery.sampling.requests import Request, Series
+from distillery.sampling.slices import export
 from distillery.sampling.store import CompletionStore, Stored
-from distillery.sampling.store_maintenance import collect, export, import_slice, statistics, verify
+from distillery.sampling.store_maintenance import collect, statistics, verify
 
 SERIES = Series(model="weights:abc", temperature=0.7, top_p=1.0, top_k=0, max_new_tokens=8)
 OTHER = Series(model="weights:other", temperature=0.0, top_p=1.0, top_k=0, max_new_tokens=8)
@@ -66,85 +66,24 @@ def test_a_damaged_unit_is_found(store, damage, fault):
     assert [(where, fault in what) for where, what in verify(store)] == [(name, True)]
 
 
+@pytest.mark.parametrize("described", [b"", b"[" * 100_000, b"[]", b'{"model": "\xff"}', None])
+def test_a_damaged_description_of_a_series_is_named_by_every_tool(store, tmp_path, described):
+    name = f"{store.folder(SERIES)}/series.json"
+    with open(name, "rb") as file:
+        changed = file.read().replace(b"0.7", b"0.9") if described is None else described
+    with open(name, "wb") as file:
+        file.write(changed)
+    assert [where for where, _ in verify(store)] == [name]
+    for tool in (lambda: list(statistics(store)), lambda: export(store, tmp_path / "slice.zip")):
+        with pytest.raises(UserError, match="not the description of this series") as told:
+            tool()
+        assert told.value.file == name
+    assert not (tmp_path / "slice.zip").exists()
+
+
 def test_a_key_that_does_not_follow_from_its_prompt_is_found(store):
     store.write_unit(SERIES, [("another question", Stored(key_of(9), 0, "four", "stop", 3, 2))])
     assert ["does not follow" in fault for _, fault in verify(store)] == [True]
-
-
-def test_a_slice_carries_everything_once_into_another_store(store, tmp_path):
-    count, digest = export(store, tmp_path / "slice.zip")
-    other = CompletionStore(str(tmp_path / "other"))
-    assert import_slice(other, tmp_path / "slice.zip", digest) == (8, 8) == (count, 8)
-    wanted = {key_of(n) for n in range(6)}
-    assert other.find(SERIES, wanted) == store.find(SERIES, wanted)
-    assert list(verify(other)) == []
-    assert import_slice(other, tmp_path / "slice.zip") == (8, 0), "what is there is not added again"
-
-
-def test_a_slice_of_some_keys_holds_these_alone(store, tmp_path):
-    export(store, tmp_path / "slice.zip", {key_of(1), key_of(5)})
-    other = CompletionStore(str(tmp_path / "other"))
-    import_slice(other, tmp_path / "slice.zip")
-    assert set(other.find(SERIES, {key_of(n) for n in range(9)})) == {key_of(1), key_of(5)}
-
-
-def changed_slice(source, target, change) -> None:
-    """Copy a zip file, its members changed by name."""
-    with zipfile.ZipFile(source) as before, zipfile.ZipFile(target, "w") as after:
-        members = {name: before.read(name) for name in before.namelist()}
-        for name, data in change(members).items():
-            after.writestr(name, data)
-
-
-def other_bytes(members):
-    return {name: data if name == "slice.json" else data[:-1] + b"\0" for name, data in members.items()}
-
-
-def more_files(members):
-    return {**members, "../../evil.py": b"print('hello')"}
-
-
-def listed_path_outside(members):
-    told = json.loads(members["slice.json"])
-    told["units"] = {f"../{name}": sha for name, sha in told["units"].items()}
-    renamed = {f"../{name}": data for name, data in members.items() if name != "slice.json"}
-    return {**renamed, "slice.json": json.dumps(told).encode()}
-
-
-def another_series(members):
-    told = json.loads(members["slice.json"])
-    for series in told["series"].values():
-        series["temperature"] = 0.1
-    return {**members, "slice.json": json.dumps(told).encode()}
-
-
-def fewer_files(members):
-    return {"slice.json": members["slice.json"]}
-
-
-@pytest.mark.parametrize("change", [other_bytes, more_files, listed_path_outside, another_series, fewer_files])
-def test_a_tampered_slice_is_refused_whole(store, tmp_path, change):
-    export(store, tmp_path / "slice.zip")
-    changed_slice(tmp_path / "slice.zip", tmp_path / "bad.zip", change)
-    other = CompletionStore(str(tmp_path / "other"))
-    with pytest.raises(UserError, match="refused"):
-        import_slice(other, tmp_path / "bad.zip")
-    assert not (tmp_path / "other").exists()
-
-
-def test_a_slice_made_anew_is_refused_by_the_digest_of_the_first(store, tmp_path):
-    _, digest = export(store, tmp_path / "slice.zip")
-    forged = CompletionStore(str(tmp_path / "forged"))
-    fill(forged, range(6), text="five")
-    export(forged, tmp_path / "bad.zip")
-    with pytest.raises(UserError, match="digest"):
-        import_slice(CompletionStore(str(tmp_path / "other")), tmp_path / "bad.zip", digest)
-
-
-def test_something_that_is_no_slice_is_refused(tmp_path):
-    (tmp_path / "bad.zip").write_bytes(b"nothing")
-    with pytest.raises(UserError, match="not a slice"):
-        import_slice(CompletionStore(str(tmp_path / "other")), tmp_path / "bad.zip")
 
 
 def test_collection_drops_what_nobody_needs_and_merges_the_rest(store):

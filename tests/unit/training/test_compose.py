@@ -138,3 +138,40 @@ def test_a_template_that_names_an_unknown_field_is_refused_by_name(key):
 @given(st.text(alphabet="abc 123+=.\n", max_size=30), st.text(alphabet="0123456789", min_size=1, max_size=4))
 def test_a_composed_target_gives_back_its_rationale(rationale, answer):
     assert STUDENT.rationale(STUDENT.target(rationale.strip(), answer)) == rationale.strip()
+
+
+THINKING = {
+    (0, 0): "<think>\nNothing, and one.\n</think>\n\nSo 0 + 1 = 1. --> 1",
+    (1, 0): " 1 + 1 = 2. --> 2",
+    (2, 0): "<think>\nI end with --> 3.\n</think>\n\n--> 3",
+    (3, 0): "<think>\nThree, and",
+}
+
+
+@pytest.mark.parametrize(
+    ("taught", "targets", "dropped"),
+    [
+        ("reasoning", {"t-0": " Nothing, and one. --> 1", "t-1": " 1 + 1 = 2. --> 2"},
+         {"delimiter in the thinking": 1, "truncated": 1}),
+        ("answer", {"t-0": " So 0 + 1 = 1. --> 1", "t-1": " 1 + 1 = 2. --> 2"},
+         {"empty rationale": 1, "truncated": 1}),
+        ("both", {"t-0": " <think>\nNothing, and one.\n</think>\n\nSo 0 + 1 = 1. --> 1", "t-1": " 1 + 1 = 2. --> 2",
+                  "t-2": " <think>\nI end with --> 3.\n</think> --> 3"}, {"truncated": 1}),
+    ],
+)  # fmt: skip
+def test_the_recipe_says_which_part_of_a_completion_is_taught(taught, targets, dropped):
+    samples = sampled(dict.fromkeys(THINKING, "right"), THINKING)
+    rows, summary = rows_of({"taught": taught}, samples)
+    assert [row.model_dump() for row in rows] == [
+        {"qid": qid, "source": "teacher", "sample_index": 0, "completion_id": f"c{qid[2:]}-0",
+         "prompt": f"Q: {qid[2:]} + 1?\nA:", "target": target}
+        for qid, target in targets.items()
+    ]  # fmt: skip
+    assert summary["sources"]["teacher"]["dropped"] == dropped
+    if taught == "reasoning":
+        assert rows_of({}, samples)[0] == rows
+
+
+def test_thinking_that_was_cut_off_is_kept_where_the_recipe_keeps_texts_that_were_cut():
+    rows, _ = rows_of({"truncated": "keep"}, sampled({(3, 0): "right"}, THINKING))
+    assert [row.target for row in rows] == [" Three, and --> 4"]

@@ -7,6 +7,7 @@ import hashlib
 import json
 import math
 import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -44,6 +45,9 @@ from distillery.sampling.store_maintenance import verify
 from distillery.tasks.prompts import REPAIR_FIELDS, Renderer
 from distillery.training.objectives.cross_entropy import CrossEntropy
 from distillery.training.train import TrainingJob, train_model
+
+from ..fakehub import files_of, start_hub
+from ..fakehub import hub as hub  # a fixture
 
 QUESTIONS = [
     Question(qid=f"q{n}", task="t", question=f"{name} has {n} pens and gets 2.", gold=str(n + 2))
@@ -108,27 +112,21 @@ def repository(tmp_path_factory):
     return folder
 
 
-def hub(repository: Path, **changes) -> HubModel:
+def declared(commit: str, repository: Path, **changes) -> HubModel:
     digest = hashlib.sha256((repository / "pytorch_model.bin").read_bytes()).hexdigest()
-    values = {"id": "some/code-t5", "revision": "a" * 40, "pickle_sha256": digest, "architecture": "encoder-decoder"}
+    values = {"id": "some/code-t5", "revision": commit, "pickle_sha256": digest, "architecture": "encoder-decoder"}
     return HubModel(kind="hub", **{**values, **changes})
-
-
-@pytest.fixture
-def fetched(repository, monkeypatch):
-    """The hub client gives this repository."""
-    asked = {}
-    monkeypatch.setattr("huggingface_hub.snapshot_download", lambda name, **how: asked.update(how) or str(repository))
-    return asked
 
 
 @pytest.fixture(scope="module")
 def base(repository, tmp_path_factory):
     """The prepared model."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("huggingface_hub.snapshot_download", lambda name, **how: str(repository))
+        hub = start_hub(patch)
+        commit = hub.add("models/some/code-t5", files_of(repository))
         out = tmp_path_factory.mktemp("base") / "code-t5"
-        prepare_model(hub(repository), out, parent=None, downloads=out.parent)
+        prepare_model(declared(commit, repository), out, parent=None, downloads=out.parent)
+        hub.stop()
     return out
 
 
@@ -187,21 +185,27 @@ def test_codet5s_files_become_safetensors_and_a_tokenizer_that_keeps_programs(ba
     assert all(torch.equal(value, weights[name]) for name, value in model.state_dict().items())
 
 
-def test_a_pickle_is_fetched_only_where_its_digest_is_named(repository, fetched, tmp_path):
-    prepare_model(hub(repository), tmp_path / "one", parent=None, downloads=tmp_path)
-    assert "pytorch_model.bin" in fetched["allow_patterns"]
+def test_a_pickle_is_fetched_only_where_its_digest_is_named(repository, hub, tmp_path):
+    commit = hub.add("models/some/code-t5", files_of(repository))
     with pytest.raises(UserError, match="only pickled weights"):
-        prepare_model(hub(repository, pickle_sha256=None), tmp_path / "two", parent=None, downloads=tmp_path)
-    assert "pytorch_model.bin" not in fetched["allow_patterns"]
+        prepare_model(
+            declared(commit, repository, pickle_sha256=None), tmp_path / "two", parent=None, downloads=tmp_path
+        )
+    assert not [request for request in hub.asked if request.endswith(".bin")]
+    prepare_model(declared(commit, repository), tmp_path / "one", parent=None, downloads=tmp_path)
+    assert [request for request in hub.asked if request.endswith(".bin")]
 
 
-def test_a_pickle_of_another_digest_is_not_read(repository, fetched, tmp_path, monkeypatch):
+def test_a_pickle_of_another_digest_is_not_read(repository, hub, tmp_path, monkeypatch):
+    commit = hub.add("models/some/code-t5", files_of(repository))
     monkeypatch.setattr(torch, "load", lambda *_args, **_how: pytest.fail("it was read"))
     with pytest.raises(UserError, match=r"pickle_sha256 = 'bbb.*pytorch_model.bin of some/code-t5 has the digest"):
-        prepare_model(hub(repository, pickle_sha256="b" * 64), tmp_path / "out", parent=None, downloads=tmp_path)
+        prepare_model(
+            declared(commit, repository, pickle_sha256="b" * 64), tmp_path / "out", parent=None, downloads=tmp_path
+        )
 
 
-def test_a_pickle_that_runs_code_is_refused(repository, tmp_path, monkeypatch):
+def test_a_pickle_that_runs_code_is_refused(repository, hub, tmp_path):
     class Hostile:
         def __reduce__(self):
             return os.system, (f"touch {tmp_path / 'ran'}",)
@@ -211,10 +215,23 @@ def test_a_pickle_that_runs_code_is_refused(repository, tmp_path, monkeypatch):
     for path in repository.iterdir():
         (evil / path.name).write_bytes(path.read_bytes())
     torch.save({"shared.weight": Hostile()}, evil / "pytorch_model.bin")
-    monkeypatch.setattr("huggingface_hub.snapshot_download", lambda name, **how: str(evil))
-    with pytest.raises(Exception, match=r"(?i)weights.only"):
-        prepare_model(hub(evil), tmp_path / "out", parent=None, downloads=tmp_path)
+    commit = hub.add("models/some/code-t5", files_of(evil))
+    with pytest.raises(UserError, match=r"(?i)pytorch_model.bin.*weights.only"):
+        prepare_model(declared(commit, evil), tmp_path / "out", parent=None, downloads=tmp_path)
     assert not (tmp_path / "ran").exists()
+
+
+@pytest.mark.reliability("model-folder")
+def test_a_pickle_that_lacks_weights_is_refused(repository, hub, tmp_path):
+    """transformers would fill them with random numbers."""
+    lacking = tmp_path / "lacking"
+    shutil.copytree(repository, lacking)
+    weights = torch.load(lacking / "pytorch_model.bin", weights_only=True)
+    del weights["decoder.final_layer_norm.weight"]
+    torch.save(weights, lacking / "pytorch_model.bin")
+    commit = hub.add("models/some/code-t5", files_of(lacking))
+    with pytest.raises(UserError, match=rf"code-t5@{commit}/pytorch_model.bin: decoder.final_layer_norm.weight: lacks"):
+        prepare_model(declared(commit, lacking), tmp_path / "out", parent=None, downloads=tmp_path)
 
 
 def test_an_encoder_decoder_that_is_declared_causal_is_refused(base, tmp_path):

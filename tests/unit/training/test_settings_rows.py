@@ -27,13 +27,13 @@ PROGRAM = "def solution():\n    plums = {}\n    figs = plums + 1\n    return fig
 def composed(tmp_path):
     """Compose rows of one source; return the rows and the summary."""
 
-    def of(section: dict, seed: int = 0, form: str = "text") -> tuple[list[dict], dict]:
+    def of(section: dict, seed: int = 0, form: str = "text", texts: dict = TEXTS) -> tuple[list[dict], dict]:
         questions = [
             {"qid": qid, "task": "t", "question": f"What is {qid}?", "gold": "g", "rationale": f"worked {qid}"}
             for qid in QUESTIONS
         ]
         completions, verdicts = [], []
-        for qid, samples in TEXTS.items():
+        for qid, samples in texts.items():
             for index, (text, robust, paper, finish) in enumerate(samples):
                 name = {"completion_id": f"{qid}{index}", "qid": qid, "sample_index": index}
                 written = PROGRAM.format(f"1{index}{ord(qid[1])}") if form == "program" else f" {text} --> 9"
@@ -141,6 +141,16 @@ def unique(composed) -> None:
     assert names(rows) == RIGHT - {"qa2"} and summary["sources"]["mine"]["dropped"]["repeated"] == 1
 
 
+def taught(composed) -> None:
+    """The texts have no thinking but that of qc0, which `<think>` marks."""
+    thought = {**TEXTS, "qc": [("<think>c</think>0", 1, 1, "stop"), *TEXTS["qc"][1:]]}
+    for value, rationale in {"reasoning": "c", "answer": "0", "both": "<think>\nc\n</think>\n\n0"}.items():
+        rows, _ = composed({**BASE, "taught": value}, texts=thought)
+        assert [row["target"] for row in rows] == [
+            f"{text} --> g" for text in ("a0", "a0", "b1", "b2", "b3", rationale)
+        ]
+
+
 WITH_ERRORS = {"from": "programs", "inject": ["name_error", "syntax_error"]}
 
 
@@ -176,7 +186,9 @@ def injections(composed) -> None:
 
 CASES = {
     case.__name__: case
-    for case in (source, keep, grader, truncated, degree, per_question, share, unique, inject, injection, injections)
+    for case in (
+        *(source, keep, grader, truncated, degree, per_question, share, taught, unique, inject, injection, injections),
+    )
 }
 
 

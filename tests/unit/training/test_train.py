@@ -401,6 +401,52 @@ def test_a_killed_training_resumes_to_the_same_weights(models, tmp_path, options
     assert resumed.target_tokens == undisturbed.target_tokens
 
 
+class RowsSeen(TrainerCallback):
+    """Notes the number of each row that the model is given, in order."""
+
+    def __init__(self, tokenizer):
+        self.tokenizer, self.rows = tokenizer, []
+
+    def on_train_begin(self, args, state, control, model, **kwargs):
+        def note(_model, _arguments, inputs):
+            texts = self.tokenizer.batch_decode(inputs["input_ids"], skip_special_tokens=True)
+            self.rows += [int(text.rpartition("-->")[2]) for text in texts]
+
+        model.register_forward_pre_hook(note, with_kwargs=True)
+
+
+IN_PARTS = MachineOptions(device_batch_size=3, checkpoint_steps=2)
+ORDERS = {
+    "in the first epoch": (3, 4, {}),
+    "in the second epoch": (9, 4, {}),
+    "in parts of a batch": (7, 6, {"machine": IN_PARTS}),
+    "rows repeated to a count of updates": (15, 4, {"steps": 16}),
+}
+"""Killed in this update, rows of an update, settings. There are 21 rows, so the last batch of an epoch is not full."""
+
+
+@pytest.mark.parametrize(("step", "size", "options"), ORDERS.values(), ids=ORDERS)
+@pytest.mark.reliability("kill")
+@pytest.mark.slow
+def test_a_resumed_epoch_sees_the_rows_that_remain_in_the_same_order(models, tmp_path, step, size, options):
+    options = {"machine": EVERY_OTHER_STEP, "train": TRAIN.model_copy(update={"batch_size": size}), **options}
+    whole, before, after = (RowsSeen(AutoTokenizer.from_pretrained(models / "student")) for _ in range(3))
+    _, weights = fit(models, tmp_path, name="undisturbed", callbacks=[whole], **options)
+    with pytest.raises(Killed):
+        fit(models, tmp_path, callbacks=[KillAt(step), before], **options)
+    resumed, others = fit(models, tmp_path, callbacks=[after], **options)
+    epochs, updates = divmod(step - 1, -(-21 // size))
+    trained = 21 * epochs + size * updates  # rows before the checkpoint
+    assert resumed.resumed_from == step - 1
+    assert before.rows == whole.rows[: len(before.rows)]
+    assert after.rows == whole.rows[trained:]
+    seen = before.rows[:trained] + after.rows
+    orders = [tuple(seen[start : start + 21]) for start in range(0, len(seen) - 20, 21)]
+    assert all(sorted(order) == list(range(21)) for order in orders)
+    assert len(set(orders)) == len(orders) >= 2
+    assert_same(weights, others)
+
+
 @pytest.fixture(scope="module")
 def killed(models, tmp_path_factory):
     """Checkpoints of a training that was killed at step 7, and the weights that it should have come to."""

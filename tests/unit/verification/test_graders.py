@@ -53,7 +53,9 @@ HARD_CASES = [
 
 
 @pytest.mark.parametrize(
-    ("kind", "text", "gold", "paper", "robust"), HARD_CASES, ids=[f"{c[0]}{c[1]}" for c in HARD_CASES]
+    ("kind", "text", "gold", "paper", "robust"),
+    HARD_CASES,
+    ids=[f"{c[0]}{c[1]}".replace("\u2212", "minus ").replace("\n", " ") for c in HARD_CASES],
 )
 def test_hard_cases(kind, text, gold, paper, robust):
     found = {name: grade(text, None, "stop", gold, grader, "-->") for name, grader in DEFAULT_GRADERS[kind].items()}

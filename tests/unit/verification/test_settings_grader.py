@@ -48,7 +48,11 @@ def test_every_field_has_a_case():
 
 @pytest.mark.parametrize(
     ("field", "case"),
-    [pytest.param(name, case, id=f"{name}-{case[1]}-{case[2]}") for name, cases in CASES.items() for case in cases],
+    [
+        pytest.param(name, case, id=f"{name}-{case[1]}-{case[2]}".replace("\n", " "))
+        for name, cases in CASES.items()
+        for case in cases
+    ],
 )
 def test_a_field_changes_what_it_says(field, case):
     settings, value, text, finish, gold, without, changed = case

@@ -6,17 +6,18 @@ times                  where the time went
 store, cache           look after what models wrote and what jobs made
 """
 
+import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
 from distillery import __version__
 from distillery.cli import cache, lineage, planning, store
-from distillery.cli.common import exit_on_user_error, new_app, new_table, use_library_of
+from distillery.cli.common import Console, exit_on_user_error, new_app, new_table, use_library_of
 from distillery.cli.targets import read_settings
 from distillery.config.schemas import write_all
+from distillery.logs import print_traceback, show_warnings
 from distillery.planning.references import existing_results
 from distillery.planning.shipped import records_in
 from distillery.registry import REGISTRY, load_workspace
@@ -80,6 +81,16 @@ def times(results: Annotated[Path, typer.Argument(help="Folder of the results.")
 def schemas(root: Annotated[Path, typer.Option(help="The repository.")] = Path()) -> None:
     """Write the JSON schemas and the key tables of config/README.md."""
     write_all(root, REGISTRY)
+
+
+def main() -> None:
+    """The command `distillery`: what no command foresaw is printed as Python does, but visible."""
+    show_warnings()
+    try:
+        app()
+    except Exception as error:
+        print_traceback(type(error), error, error.__traceback__)
+        sys.exit(1)
 
 
 app.add_typer(store.app, name="store")

@@ -1,5 +1,5 @@
 """`python -m distillery.cli`."""
 
-from distillery.cli import app
+from distillery.cli import main
 
-app()
+main()

@@ -5,9 +5,8 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
-from distillery.cli.common import exit_on_user_error, new_app, new_table, seconds_of, size
+from distillery.cli.common import Console, exit_on_user_error, new_app, new_table, seconds_of, size
 from distillery.files import sha256_file
 from distillery.jobs.cache import OFF, ArtifactCache
 from distillery.planning.references import artifact_keys

@@ -3,21 +3,34 @@
 import os
 import re
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
+import rich.console
 import typer
 from rich import box
-from rich.console import Console
+from rich.segment import Segment
 from rich.table import Table
 
 from distillery.errors import UserError
 from distillery.jobs.code_digest import LIBRARY
 from distillery.planning.snakemake_graph import Node, read_graph
+from distillery.visible import visible
 
 ConfigFiles = Annotated[list[Path] | None, typer.Option("--configfile", help="Settings laid over config/config.yaml.")]
+
+
+class Console(rich.console.Console):
+    """A console that shows control characters of names and texts instead of writing them to the terminal."""
+
+    def render(
+        self, renderable: rich.console.RenderableType, options: rich.console.ConsoleOptions | None = None
+    ) -> Iterable[Segment]:
+        """The segments of what is printed: each table, tree and text goes through here."""
+        for text, style, control in super().render(renderable, options):
+            yield Segment(text if control else visible(text), style, control)
 
 
 def new_app(summary: str) -> typer.Typer:

@@ -5,11 +5,10 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
 from rich.markup import escape
 from rich.tree import Tree
 
-from distillery.cli.common import ConfigFiles, exit_on_user_error
+from distillery.cli.common import ConfigFiles, Console, exit_on_user_error
 from distillery.cli.targets import FORM, nodes_of
 from distillery.jobs.cache import ArtifactCache
 from distillery.jobs.job import as_list

@@ -6,14 +6,13 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
-from distillery.cli.common import ConfigFiles, exit_on_user_error, graph_here, new_table
+from distillery.cli.common import ConfigFiles, Console, exit_on_user_error, graph_here, new_table
 from distillery.cli.targets import FORM, nodes_of
 from distillery.files import write_json
 from distillery.jobs.cache import ArtifactCache
-from distillery.jobs.gpus import installed_gpus
+from distillery.jobs.gpus import gpu_is_here
 from distillery.planning.dry_run import DryRun
 from distillery.planning.estimates import Estimate, estimate
 from distillery.planning.expected import Expectations
@@ -120,7 +119,7 @@ def _notes(costs: Sequence[Estimate], rows: Rows, rates: Rates) -> Iterable[str]
     if shipped:
         which = f"for {', '.join(shipped)}: not measured" if measured else "for all stages: none is measured"
         yield f"Rates: {rates.shipped}, {which} on this machine yet."
-        if installed_gpus():
+        if gpu_is_here():
             yield "This machine has a GPU, for which no rates are shipped: expect fewer seconds."
     yield "depends: restored if the jobs before it give what they gave, else computed; counted in full."
     if any(cost.at_most for cost in costs):

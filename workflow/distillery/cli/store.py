@@ -4,12 +4,12 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
-from distillery.cli.common import exit_on_user_error, new_app, new_table, seconds_of, size
+from distillery.cli.common import Console, exit_on_user_error, new_app, new_table, seconds_of, size
 from distillery.planning.references import completion_keys
+from distillery.sampling.slices import export, import_slice
 from distillery.sampling.store import CompletionStore
-from distillery.sampling.store_maintenance import collect, export, import_slice, statistics, verify
+from distillery.sampling.store_maintenance import collect, statistics, verify
 
 app = new_app("Look after the completion store: what models wrote.")
 
@@ -72,8 +72,10 @@ def import_command(
 ) -> None:
     """Check a slice and add what the store lacks; a changed slice is refused whole, and nothing in it is executed."""
     with exit_on_user_error():
-        total, added = import_slice(CompletionStore(store), source, digest)
-    Console().print(f"{total:,} completions in the slice, {added:,} added")
+        counts = import_slice(CompletionStore(store), source, digest)
+    Console().print(f"{counts.completions:,} completions in the slice, {counts.added:,} added")
+    if counts.differing:
+        Console().print(f"of {counts.differing:,} the store has another completion, which stays")
     if digest is None:
         Console().print("Without --digest, a slice that somebody else made would not be noticed.")
 

@@ -6,11 +6,10 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-import yaml
-
 from distillery.cli.common import graph_here
+from distillery.config.source import read_source
 from distillery.config.workspace import Workspace
-from distillery.errors import UserError
+from distillery.errors import UserError, UserErrors
 from distillery.planning.snakemake_graph import Node, UnknownOutput
 from distillery.planning.wiring.table_cells import table_cells
 from distillery.registry import load_workspace
@@ -78,21 +77,13 @@ def read_settings(file: Path) -> dict[str, Any]:
     """The run's settings in a file.
 
     Raises:
-        UserError: It is missing, or it is not YAML with keys.
+        UserErrors: It is missing, or it is not YAML with keys.
     """
-    try:
-        content = yaml.safe_load(file.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise UserError(
-            f"cannot be read: {error.strerror}",
-            file=file,
-            remedy="Change to the folder of the workflow, or name the file",
-        ) from None
-    except yaml.YAMLError as error:
-        raise UserError(f"not YAML: {' '.join(str(error).split())}", file=file) from None
-    if not isinstance(content, dict | None):
-        raise UserError("not a mapping of keys to values", file=file, remedy="config/README.md lists the keys")
-    return content or {}
+    errors: list[UserError] = []
+    source = read_source(file, errors)
+    if source is None:
+        raise UserErrors(errors)
+    return source.content
 
 
 def nodes_of(targets: Sequence[str], configfiles: list[Path] | None) -> tuple[list[Node], list[Node]]:

@@ -1,6 +1,6 @@
 """What every declarative section shares: unknown keys are refused, values are frozen, names are plain."""
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, StringConstraints
 
@@ -11,6 +11,10 @@ Name = Annotated[str, StringConstraints(pattern=NAME_PATTERN)]
 
 VariantName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9_.=-]*$")]
 """A recipe's name with the settings of a variant behind it: `mentor-kd.lambda=0.5`."""
+
+
+TaughtPart = Literal["reasoning", "answer", "both"]
+"""Which part of a reasoning model's completion a student learns; see `distillery.tasks.reasoning`."""
 
 
 class Section(BaseModel):

@@ -20,7 +20,7 @@ from distillery.config.sampler import Sampler
 from distillery.config.setting_names import SettingNames, flattened, setting_paths
 from distillery.config.settings import Settings
 from distillery.config.setup import Setup
-from distillery.config.source import Place, Source, read_source
+from distillery.config.source import Place, Source, not_plain, read_source
 from distillery.config.task import Task
 from distillery.config.variant_recipes import carried_out
 from distillery.config.variants import apply_overrides, extended_recipes
@@ -59,7 +59,11 @@ def load_workspace(
         UserErrors: All faults that were found, each once, with file, line, key, value and remedy.
     """
     errors: list[UserError] = []
-    run_source = _settings_source(settings, Path(settings_file or Path(root, "config.yaml")))
+    for path, problem in not_plain(settings):
+        file, remedy = settings_file or Path(root, "config.yaml"), "Write texts, numbers, lists and maps"
+        errors.append(UserError(problem, file=file, key=".".join(path), remedy=remedy))
+    _refuse(errors)
+    run_source = _settings_source(settings, Path(settings_file or Path(root, "config.yaml")), errors)
     known = setting_paths(tuple(registry.objectives.values()))
     run = _validate(Settings, run_source, errors, registry)
     raw = _read_all(Path(root), errors)
@@ -120,9 +124,9 @@ def _paths_of(arm: Any) -> list[str]:
     return paths
 
 
-def _settings_source(settings: Mapping[str, Any], file: Path) -> Source:
+def _settings_source(settings: Mapping[str, Any], file: Path, errors: list[UserError]) -> Source:
     """The run's settings with their places: a value that the file does not have comes from the command line."""
-    declared = read_source(file, []) if file.is_file() else None
+    declared = read_source(file, errors) if file.exists() else None
     root = Place(str(file), None, "")
     places: dict[tuple[str, ...], Place] = {(): root}
     for key, value in settings.items():

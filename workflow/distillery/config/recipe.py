@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, SerializeAsAny, ValidationInfo, model_validator
 
-from distillery.config.base import Name, Section, VariantName
+from distillery.config.base import Name, Section, TaughtPart, VariantName
 from distillery.config.extensions import Known, KnownObjective, Objective, Registry
 from distillery.config.review import Pairs
 
@@ -29,6 +29,11 @@ class Rows(Section):
     degree: int | None = Field(None, ge=1, description="Completions read per question; none: all that are sampled.")
     per_question: int | None = Field(None, ge=1, description="At most this many kept rows per question.")
     share: float = Field(1.0, gt=0, le=1, description="Share of the questions used, chosen by seed.")
+    taught: TaughtPart = Field(
+        "reasoning",
+        description="Of a reasoning model's text: its thinking (its rationale, if it has none), the rationale in its "
+        "answer, or both.",
+    )
     unique: bool = Field(False, description="Equal rationales of a question are kept once; programs by syntax tree.")
     inject: list[ErrorClass] = Field(
         [], description="Rows that teach repair: each kept program, with an error of one of these classes put in."
@@ -160,6 +165,10 @@ class Recipe(Section):
         if unknown:
             raise ValueError(f"objective {self.objective.loss} needs {', '.join(unknown)}, which no trainer provides")
         sources = [registry.row_sources[rows.source] for rows in (self.rows or {}).values()]
+        for name, rows in (self.rows or {}).items():
+            source = registry.row_sources[rows.source]
+            if rows.taught != "reasoning" and (source.sampler is None or source.form == "program"):
+                raise ValueError(f"rows.{name}: `taught` is for rationales of a model, not `from: {rows.source}`")
         uses_mentor = any(source.sampler == "mentor" for source in sources)
         if uses_mentor and (self.mentor is None or self.mentor.sampler is None):
             raise ValueError("rows from the mentor need mentor.trained_by and mentor.sampler")

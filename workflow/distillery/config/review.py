@@ -4,7 +4,7 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from distillery.config.base import Name, Section, VariantName
+from distillery.config.base import Name, Section, TaughtPart, VariantName
 
 
 class StudentAnswers(Section):
@@ -68,6 +68,11 @@ class Pairs(Section):
         "mixed", description="Accepted rationales of all teachers, one teacher's, or all of all; feedback likewise."
     )
     teacher: Name | None = Field(None, description="The teacher of `mode: single`; none: the first of the committee.")
+    taught: TaughtPart = Field(
+        "reasoning",
+        description="Of a reasoning model's text: its thinking (its rationale, if it has none), the rationale in its "
+        "answer, or both.",
+    )
     feedback_prompt: Name = Field("student-feedback", description="What the student is shown in feedback rows.")
     accept: AcceptanceRule = AcceptanceRule()
     size_of: Name | None = Field(

@@ -4,8 +4,9 @@ Sections are merged before they are validated (`extends`, a setup's `train`, an 
 with them, so that a fault in a merged section names the file and line where the offending key was last set.
 """
 
+import math
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,9 +14,18 @@ from typing import Any
 import yaml
 
 from distillery.errors import UserError
+from distillery.foreign import read_text
+
+MAX_BYTES = 2**19
+"""Bytes of one file; PyYAML reads some ten thousand a second."""
 
 MAX_VALUES = 100_000
 """Values in one file, with aliases expanded. Nine lines of nested aliases can stand for a billion values."""
+
+NUMBER_TAGS = {"tag:yaml.org,2002:int", "tag:yaml.org,2002:float"}
+
+_OTHER_BASE = re.compile(r"[-+]?0[0-9_]+$|.*:")
+"""YAML 1.1 reads 010 as 8, and 1:30 as 90."""
 
 PLAIN_TAGS = {"tag:yaml.org,2002:map", "tag:yaml.org,2002:seq"}
 
@@ -105,6 +115,8 @@ class _Fault(Exception):
     def __init__(self, problem: str, node: yaml.Node, remedy: str | None = None) -> None:
         super().__init__(problem)
         self.problem, self.line, self.remedy = problem, node.start_mark.line + 1, remedy
+        self.value = node.value if isinstance(node, yaml.ScalarNode) else None
+        self.key: str | None = None
 
 
 def read_source(path: Path, errors: list[UserError]) -> Source | None:
@@ -115,8 +127,7 @@ def read_source(path: Path, errors: list[UserError]) -> Source | None:
         errors.append(UserError(problem, file=file, line=line, remedy=remedy))
 
     try:
-        raw = path.read_bytes()
-        text = raw.decode("utf-8-sig")
+        text = read_text(path, file, limit=MAX_BYTES)
         loader = _Loader(text)
         node = loader.get_single_node()
         if node is None:
@@ -126,16 +137,13 @@ def read_source(path: Path, errors: list[UserError]) -> Source | None:
         else:
             places: dict[Keys, Place] = {(): Place(file, None, "")}
             return Source(file, _Builder(loader, file, places).build(node, ()), places)
-    except FileNotFoundError:
-        fault("no such file", remedy="Restore it, or run from the folder of the Snakefile")
-    except OSError as error:
-        fault(f"cannot be read: {error.strerror or error}")
-    except UnicodeDecodeError as error:
-        fault("not a UTF-8 text", raw[: error.start].count(b"\n") + 1, "Save the file as UTF-8")
+    except UserError as error:
+        errors.append(error)
     except RecursionError:
         fault("nested too deeply", remedy="Flatten it")
     except _Fault as error:
-        fault(error.problem, error.line, error.remedy)
+        where = {"key": error.key, "value": error.value, "line": error.line}
+        errors.append(UserError(error.problem, file=file, remedy=error.remedy, **where))
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         problem = " ".join(f"{error.problem or error.context}".split())
@@ -145,8 +153,11 @@ def read_source(path: Path, errors: list[UserError]) -> Source | None:
             None if mark is None else mark.line + 1,
             "Replace tabs by spaces" if tab else "Correct the syntax; texts with `: `, `{` or `#` need quotes",
         )
-    except yaml.YAMLError as error:
-        fault(f"not valid YAML: {' '.join(str(error).split())}")
+    except yaml.reader.ReaderError as error:
+        line = text.count("\n", 0, error.position) + 1
+        fault(f"not valid YAML: the character {chr(error.character)!a}", line, "Remove it, or write it in quotes")
+    except (yaml.YAMLError, ValueError) as error:
+        fault(f"not valid YAML: {' '.join(str(error).split())}", remedy="Correct the syntax")
     return None
 
 
@@ -173,6 +184,9 @@ class _Builder:
             if isinstance(node, yaml.SequenceNode):
                 return [self._item(item, (*path, str(place))) for place, item in enumerate(node.value)]
             return self._scalar(node)
+        except _Fault as fault:
+            fault.key = fault.key or ".".join(path) or None
+            raise
         finally:
             self._open.discard(id(node))
 
@@ -210,10 +224,55 @@ class _Builder:
     def _scalar(self, node: yaml.Node) -> Any:
         if node.tag == "tag:yaml.org,2002:timestamp":
             return node.value  # dates are texts, such as the version of a model
+        if node.tag in NUMBER_TAGS and _OTHER_BASE.match(node.value):
+            remedy = "Write a decimal number, or put a text into quotes"
+            raise _Fault("a number to base 8 or 60 in YAML", node, remedy)
         try:
             value = self._loader.construct_object(node)
         except ValueError as error:
             raise _Fault(f"not valid YAML: {error}", node) from None
-        if not isinstance(value, str | int | float | bool | None):
-            raise _Fault(f"a value of the kind {type(value).__name__}", node, "Write a text, a number, a list or a map")
+        if problem := _not_plain(value):
+            raise _Fault(problem, node, "Write a text, a number, a list or a map")
         return value
+
+
+def _not_plain(value: Any) -> str | None:
+    """Why a value that is no list and no mapping cannot be a setting; None where it can."""
+    if isinstance(value, str):
+        try:
+            value.encode()
+        except UnicodeEncodeError:
+            return "half of a surrogate pair, which is no character"
+    elif isinstance(value, float) and not math.isfinite(value):
+        return f"{value} is no number that a setting can have"
+    elif isinstance(value, int) and value.bit_length() > 63:
+        return "a whole number of more than 63 bits"
+    elif not isinstance(value, int | float | None):
+        return f"a value of the kind {type(value).__name__}"
+    return None
+
+
+def not_plain(value: Any) -> Iterator[tuple[Keys, str]]:
+    """Each place in values that were read elsewhere that holds what no setting can be, and why.
+
+    Snakemake reads the run's own settings. Aliases of YAML are one object there, and a few lines stand for billions of
+    values: after `MAX_VALUES` of them the walk ends, and the place where it ended is the last fault.
+    """
+    stack: list[tuple[Keys, Any]] = [((), value)]
+    count = 0
+    while stack:
+        path, inner = stack.pop()
+        count += 1
+        if count > MAX_VALUES or len(path) > 100:
+            yield path[:1], f"stands for more than {MAX_VALUES} values, or is nested more than 100 deep"
+            return
+        if isinstance(inner, Mapping):
+            for key in inner:
+                problem = "a key must be a text" if not isinstance(key, str) else _not_plain(key)
+                if problem:
+                    yield (*path, repr(key)), problem
+            stack.extend(((*path, str(key)), item) for key, item in inner.items())
+        elif isinstance(inner, list | tuple):
+            stack.extend(((*path, str(place)), item) for place, item in enumerate(inner))
+        elif problem := _not_plain(inner):
+            yield path, problem

@@ -1,18 +1,16 @@
-"""Templates of prompts and tasks: are they Jinja, and do they name only what their stage gives them?"""
+"""Templates of prompts and tasks: are they valid, do they name only what their stage gives them, do they end soon?"""
 
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
-from jinja2 import TemplateError, meta
-from jinja2.sandbox import SandboxedEnvironment
-
 from distillery.config.names import Where
 from distillery.errors import UserError
+from distillery.rendering import TemplateFault, Templates
 
 if TYPE_CHECKING:
     from distillery.config.workspace import Workspace
 
-_environment = SandboxedEnvironment()
+_templates = Templates()
 
 EXEMPLAR = frozenset({"question", "rationale", "answer", "program"})
 TARGET = frozenset({"rationale", "answer", "question"})
@@ -66,10 +64,15 @@ def _uses(workspace: "Workspace") -> dict[str, list[frozenset[str]]]:
 
 def _template(text: str, fields: Iterable[str] | None, where: Where) -> Iterator[UserError]:
     try:
-        named = meta.find_undeclared_variables(_environment.parse(text))
-    except TemplateError as error:
+        template = _templates.template(text)
+        named = _templates.names(text)
+        if fields is not None:  # loops without end show with any text
+            template.render(dict.fromkeys(fields, "1 + 1 = 2"))
+    except TemplateFault as error:
         yield UserError(f"not a valid template: {error}", value=text, remedy="Correct the template", **where)
         return
+    except Exception:  # it may want more of a text than this example has
+        pass
     unknown = named - set(fields) if fields is not None else set()
     if unknown and fields is not None:
         yield UserError(

@@ -10,5 +10,7 @@ bindings          which names statements bind
 import_effects    which statements do something when a module is imported
 analyses          analyses of files, kept
 provenance        where an output comes from
-gpus, locks       which GPU a job takes; locks that die with their owner
+gpus              which GPU a job takes, and that it computes there
+nvml              which GPUs the machine has
+claims, locks     names and files that a process holds as long as it lives
 """

@@ -11,6 +11,7 @@ import heavy libraries inside `main`, and this module imports none. Progress (tr
 `work/<stage>/<key>/`, so that only the same job resumes it. Inputs are hashed before the job and after it.
 """
 
+import contextlib
 import inspect
 import logging
 import os
@@ -23,10 +24,11 @@ from pathlib import Path
 from typing import Any
 
 from distillery.errors import UserError
-from distillery.files import write_json
+from distillery.files import read_json, write_json
 from distillery.jobs.cache import ArtifactCache
-from distillery.jobs.gpus import claimed_gpus, installed_gpus
+from distillery.jobs.gpus import claimed_gpus
 from distillery.jobs.job import NOT_FOR_MAIN, PROVENANCE, Job, as_list, job_of_record
+from distillery.jobs.locks import check_locks
 from distillery.jobs.provenance import placed, provenance
 from distillery.logs import log_to
 
@@ -61,7 +63,8 @@ def run(job: Job, main: Main) -> None:
     """Restore the outputs of a job from the artifact cache, or run `main`, keep what it made and write its record.
 
     Raises:
-        UserError: An input changed while the job ran; its outputs belong to no version of it.
+        UserError: An input changed while the job ran; its outputs belong to no version of it. Or the job was stopped,
+            and another process took over.
     """
     start = time.monotonic()
     cache = ArtifactCache.from_environment()
@@ -98,7 +101,7 @@ def _compute(job: Job, main: Main, cache: ArtifactCache) -> None:
     extra = {"progress": job.progress} if "progress" in inspect.signature(main).parameters else {}
     params = {name: value for name, value in job.params.items() if name not in NOT_FOR_MAIN}
     given = {name: paths for name, paths in job.inputs.items() if paths != [] or not _optional(main, name)}
-    with claimed_gpus(job.gpus, installed_gpus()):
+    with claimed_gpus(0 if _asks_an_endpoint(job) else job.gpus):
         work = main(**given, **job.results, **params, **extra)
     changed = [name for name, digests in job.hash_inputs().items() if digests != job.input_digests[name]]
     if changed:
@@ -107,12 +110,21 @@ def _compute(job: Job, main: Main, cache: ArtifactCache) -> None:
             file=", ".join(str(path) for name in changed for path in as_list(job.inputs[name])),
             remedy="Run the workflow again",
         )
+    check_locks()  # a job that was stopped meanwhile, and computed by another process, publishes nothing
     record = provenance(job, started, datetime.now(UTC), work)
     if PROVENANCE in job.outputs:
         write_json(job.outputs[PROVENANCE], record)
     cache.store(job.key, job.stage, job.results, record)
     shutil.rmtree(job.progress, ignore_errors=True)
     logger.info("%s computed in %.1f s", job.stage, record["seconds"])
+
+
+def _asks_an_endpoint(job: Job) -> bool:
+    """Whether the model of the job runs on another machine, so that it needs no GPU of this one."""
+    manifest = job.inputs.get("manifest")
+    with contextlib.suppress(ValueError, AttributeError):  # a damaged manifest is the stage's matter
+        return isinstance(manifest, Path) and read_json(manifest).get("architecture") == "api"
+    return False
 
 
 def _optional(main: Callable[..., object], name: str) -> bool:

@@ -21,21 +21,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from distillery.errors import UserError
 from distillery.files import read_json, sha256_file, write_json
+from distillery.models.weights import LAYER_KEYS, TOKENIZER_FILES, check_files
 
 MANIFEST = "manifest.json"
-TOKENIZER_FILES = (
-    "tokenizer.json",
-    "tokenizer_config.json",
-    "tokenizer.model",
-    "spiece.model",
-    "vocab.json",
-    "vocab.txt",
-    "merges.txt",
-    "special_tokens_map.json",
-    "added_tokens.json",
-    "chat_template.jinja",
-)
-LAYER_KEYS = ("num_hidden_layers", "n_layer", "num_layers")
 
 
 class _Frozen(BaseModel):
@@ -111,6 +99,7 @@ def describe_model(
     identity: str | None = None,
     training: Training | None = None,
     pruning: Pruning | None = None,
+    where: str | None = None,
 ) -> Manifest:
     """Read a model folder and describe it.
 
@@ -122,11 +111,12 @@ def describe_model(
         identity: Name of the weights; None derives `weights:<sha256>` from the digests of all files.
         training: Where trained weights came from.
         pruning: The measurement that chose the layers of pruned weights.
+        where: Name of the folder in messages; its path by default.
 
     Raises:
-        UserError: The folder lacks config, tokenizer or safetensors weights, or the config lacks a needed number.
+        UserError: A file is missing or damaged (`weights.check_files`), or the config lacks a needed number.
     """
-    weights = require_model_files(folder)
+    tensors = check_files(folder, where).tensors
     config = read_json(folder / "config.json")
     files = {
         path.relative_to(folder).as_posix(): sha256_file(path)
@@ -139,9 +129,11 @@ def describe_model(
         architecture=architecture,
         identity=identity or f"weights:{_digest(files)}",
         files=files,
-        vocabulary=Vocabulary(size=_number(folder, config, ("vocab_size",)), tokenizer_sha256=tokenizer_digest(folder)),
-        parameters=sum(math.prod(shape) for path in weights for shape in tensor_shapes(path).values()),
-        layers=_number(folder, config, LAYER_KEYS),
+        vocabulary=Vocabulary(
+            size=_number(where or folder, config, ("vocab_size",)), tokenizer_sha256=tokenizer_digest(folder)
+        ),
+        parameters=sum(math.prod(header.shape) for header in tensors.values()),
+        layers=_number(where or folder, config, LAYER_KEYS),
         training=training,
         pruning=pruning,
     )
@@ -204,36 +196,6 @@ def same_vocabulary(a: Manifest, b: Manifest) -> None:
     )
 
 
-def require_model_files(folder: Path) -> list[Path]:
-    """The safetensors files of a model folder, sorted.
-
-    Raises:
-        UserError: Config, tokenizer or weights are missing, or the weights are pickles, which can run code when read.
-    """
-    folder = Path(folder)
-    if not (folder / "config.json").is_file():
-        raise UserError("no model: config.json is missing", file=folder, remedy="Give the folder that holds it")
-    weights = sorted(folder.glob("*.safetensors"))
-    if not weights:
-        pickles = sorted(path.name for suffix in ("*.bin", "*.pt", "*.pth", "*.ckpt") for path in folder.glob(suffix))
-        problem = f"only pickled weights ({', '.join(pickles)})" if pickles else "no safetensors weights"
-        raise UserError(
-            problem,
-            file=folder,
-            remedy="Save the model with `save_pretrained`, which writes safetensors, or pin a revision that has them",
-        )
-    if not any((folder / name).is_file() for name in TOKENIZER_FILES if name != "tokenizer_config.json"):
-        raise UserError("no tokenizer", file=folder, remedy="Save the tokenizer into the model folder")
-    return weights
-
-
-def tensor_shapes(path: Path) -> dict[str, list[int]]:
-    """Names and shapes of the tensors of a safetensors file, from its header alone."""
-    with open(path, "rb") as data:
-        header = json.loads(data.read(int.from_bytes(data.read(8), "little")))
-    return {name: entry["shape"] for name, entry in header.items() if name != "__metadata__"}
-
-
 def tokenizer_digest(folder: Path) -> str:
     """SHA-256 of what a tokenizer means: tokens, merges, special tokens, and how text is cut before the merges.
 
@@ -252,9 +214,9 @@ def _digest(value: Any) -> str:
     return hashlib.sha256(json.dumps(value, sort_keys=True, ensure_ascii=False).encode()).hexdigest()
 
 
-def _number(folder: Path, config: Mapping[str, Any], keys: tuple[str, ...]) -> int:
+def _number(where: object, config: Mapping[str, Any], keys: tuple[str, ...]) -> int:
     for source in (config, config.get("text_config") or {}):
         for key in keys:
             if isinstance(source.get(key), int):
                 return source[key]
-    raise UserError(f"config.json has none of {', '.join(keys)}", file=folder, remedy="Check the model's config")
+    raise UserError(f"has none of {', '.join(keys)}", file=f"{where}/config.json", remedy="Check the model's config")

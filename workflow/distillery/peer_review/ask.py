@@ -22,6 +22,7 @@ from distillery.sampling.requests import Request
 from distillery.sampling.sampler import CompletionSampler, sample, wrapper
 from distillery.sampling.store import Stored
 from distillery.tasks.prompts import Renderer, answer_request
+from distillery.tasks.reasoning import with_opening
 
 SCORES = tuple(str(score) for score in range(LOWEST, HIGHEST + 1))
 
@@ -167,8 +168,15 @@ def _feedback(
     ]
     written = model_sampler.complete(requests, spec["decoding"], prompt.stop, f"feedback of {teacher}")
     return [
-        Taught.model_validate({**_of(text), "qid": mistake.qid, "sampler": teacher})
-        for mistake, text in zip(mistakes, written, strict=True)
+        Taught.model_validate(
+            {
+                **_of(remark),
+                "text": with_opening(request.prompt, remark.text),
+                "qid": mistake.qid,
+                "sampler": teacher,
+            }
+        )
+        for mistake, request, remark in zip(mistakes, requests, written, strict=True)
     ]
 
 

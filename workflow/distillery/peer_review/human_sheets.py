@@ -12,13 +12,14 @@ import csv
 import io
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from distillery.config.base import NAME_PATTERN
 from distillery.errors import UserError, UserErrors
 from distillery.files import atomic_open
+from distillery.foreign import csv_rows, json_lines, read_text
 from distillery.hashing import draw_key
 from distillery.peer_review.assignments import Assignment
 from distillery.peer_review.records import HIGHEST, LOWEST, Mistake, Review
@@ -71,9 +72,7 @@ def write_sheet(
         rows.append(dict(zip(COLUMNS, (*given, "", ""), strict=True)))
     text = io.StringIO()
     if _form(path) == ".csv":
-        lines = csv.DictWriter(text, COLUMNS, lineterminator="\n")
-        lines.writeheader()
-        lines.writerows({key: _harmless(value) for key, value in row.items()} for row in rows)
+        text.writelines(_csv_line(row) for row in (COLUMNS, *(map(_harmless, row.values()) for row in rows)))
     else:
         text.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
     with atomic_open(path) as out:
@@ -91,7 +90,8 @@ def read_sheet(path: Path, assignments: Sequence[Assignment], *, reviewer: str) 
 
     Raises:
         UserError: The file is not such a sheet, or `reviewer` is not a valid name or has no assignment.
-        UserErrors: Every row with an unknown or repeated rationale or an invalid score, and every missing rationale.
+        UserErrors: Every row with an unknown or repeated rationale, the text of another rationale or an invalid score,
+            and every missing rationale.
     """
     own = {
         assignment.rationale.completion_id: assignment for assignment in assignments if assignment.reviewer == reviewer
@@ -111,6 +111,9 @@ def read_sheet(path: Path, assignments: Sequence[Assignment], *, reviewer: str) 
             faults.append(_fault(path, row, "rationale_id", "not a rationale of this reviewer's sheet", _RESTORE))
         elif row.rationale_id in found:
             faults.append(_fault(path, row, "rationale_id", "this rationale has two rows", "Keep one of them"))
+        elif row.rationale and _another(row.rationale, own[row.rationale_id].rationale.text):
+            problem = "the rationale of this row is another text; was a column sorted alone?"
+            faults.append(_fault(path, row, "rationale_id", problem, _RESTORE))
         elif row.score and not re.fullmatch(rf"[{LOWEST}-{HIGHEST}]", row.score):
             remedy = "Write such a number, or leave the field blank"
             faults.append(_fault(path, row, "score", f"not a whole number from {LOWEST} to {HIGHEST}", remedy))
@@ -129,6 +132,9 @@ def read_sheet(path: Path, assignments: Sequence[Assignment], *, reviewer: str) 
     return [found[rationale_id] for rationale_id in own]
 
 
+_COMPARED = 300
+"""Words of a rationale that are compared."""
+
 _RESTORE = "Write the sheet again, and copy the scores into it"
 
 
@@ -136,6 +142,8 @@ class _Row(NamedTuple):
     line: int
     rationale_id: str
     score: str
+    rationale: str
+    """As the sheet has it; empty where the column was removed."""
 
 
 def _review(assignment: Assignment, row: _Row, reason: str | None) -> Review:
@@ -154,48 +162,27 @@ def _review(assignment: Assignment, row: _Row, reason: str | None) -> Review:
 
 
 def _rows(path: Path) -> Iterator[_Row]:
-    try:
-        text = path.read_text(encoding="utf-8-sig")  # spreadsheets put a byte order mark in front
-    except UnicodeDecodeError as error:
-        raise UserError("not a UTF-8 text", file=path, remedy="Save the sheet as CSV in UTF-8") from error
-    read = _csv_rows if _form(path) == ".csv" else _json_rows
-    for line, row in read(text, path):
+    text = read_text(path)
+    rows: Iterable[tuple[int, Mapping[str, Any]]]
+    if _form(path) == ".csv":
+        delimiter = max(",;\t", key=text.split("\n", 1)[0].count)
+        rows = csv_rows(text, path, delimiter=delimiter, ragged=True, needed=("rationale_id", "score"))
+    else:
+        rows = json_lines(text, path, remedy=_RESTORE)
+    for line, row in rows:
+        if not isinstance(row, dict):
+            raise UserError("not a JSON object", file=path, line=line, remedy=_RESTORE)
         missing = [column for column in ("rationale_id", "score") if column not in row]
         if missing:
-            raise UserError(
-                f"the row lacks {' and '.join(missing)}", file=path, key=f"line {line}", remedy="Keep the columns"
+            problem = f"the row lacks {' and '.join(missing)}"
+            raise UserError(problem, file=path, line=line, remedy="Keep the columns")
+        if any(map(_as_text, row.values())):  # spreadsheets keep empty rows at the end
+            yield _Row(
+                line,
+                _as_written(_as_text(row["rationale_id"])),
+                _as_text(row["score"]),
+                _as_text(row.get("rationale")),
             )
-        yield _Row(line, str(row["rationale_id"] or "").strip(), _as_text(row["score"]))
-
-
-def _csv_rows(text: str, path: Path) -> Iterator[tuple[int, Mapping[str, Any]]]:
-    header = text.split("\n", 1)[0]
-    lines = csv.DictReader(io.StringIO(text, newline=""), delimiter=max(",;\t", key=header.count), strict=True)
-    try:
-        if not {"rationale_id", "score"} <= set(lines.fieldnames or ()):
-            raise UserError(
-                "the header lacks rationale_id or score", file=path, key="line 1", value=header, remedy=_RESTORE
-            )
-        start = lines.line_num + 1
-        for row in lines:
-            if any(row.values()):  # spreadsheets keep empty rows at the end
-                yield start, row
-            start = lines.line_num + 1  # a rationale in quotes may have several lines
-    except csv.Error as error:
-        raise UserError(f"not CSV: {error}", file=path, key=f"line {lines.line_num}", remedy=_RESTORE) from error
-
-
-def _json_rows(text: str, path: Path) -> Iterator[tuple[int, Mapping[str, Any]]]:
-    for number, line in enumerate(text.split("\n"), start=1):
-        if not line.strip():
-            continue
-        try:
-            row = json.loads(line)
-        except json.JSONDecodeError as error:
-            raise UserError(f"not JSON: {error.msg}", file=path, key=f"line {number}", remedy=_RESTORE) from error
-        if not isinstance(row, dict):
-            raise UserError("not a JSON object", file=path, key=f"line {number}", remedy=_RESTORE)
-        yield number, row
 
 
 def _as_text(value: object) -> str:
@@ -203,14 +190,38 @@ def _as_text(value: object) -> str:
     return "" if value is None else str(value).strip()
 
 
+def _another(shown: str, written: str) -> bool:
+    """Whether a sheet shows another rationale than the written one, by its first words.
+
+    A spreadsheet changes line breaks, spaces, numbers and dates, and cuts a cell after 32,767 characters.
+    """
+    words, others = (re.findall(r"[^\W\d_]{2,}", text.casefold())[:_COMPARED] for text in (shown, written))
+    return len(written) < 30_000 and len(others) > 4 and words != others
+
+
 def _form(path: Path) -> str:
-    if path.suffix not in (".csv", ".jsonl"):
+    suffix = path.suffix.lower()
+    if suffix not in (".csv", ".jsonl"):
         raise UserError("a sheet is .csv or .jsonl", file=path, key="suffix", value=path.suffix)
-    return path.suffix
+    return suffix
+
+
+def _csv_line(fields: Iterable[str]) -> str:
+    """One row of a CSV file. Fields with a carriage return are quoted too, which a writer of LF lines leaves out."""
+    line = io.StringIO()
+    csv.writer(line, lineterminator="\r\n").writerow(fields)
+    return line.getvalue().removesuffix("\r\n") + "\n"
 
 
 def _harmless(value: str) -> str:
-    return "'" + value if value.startswith(_FORMULA) else value
+    """A text that a spreadsheet takes for a text. NUL has no place in a text file; its symbol stands for it."""
+    text = value.replace("\0", "\N{SYMBOL FOR NULL}")
+    return "'" + text if text.startswith(_FORMULA) else text
+
+
+def _as_written(value: str) -> str:
+    """An id without the sign that keeps it from being a formula."""
+    return value[1:] if value.startswith("'") and value[1:].startswith(_FORMULA) else value
 
 
 def _fault(path: Path, row: _Row, key: str, problem: str, remedy: str) -> UserError:

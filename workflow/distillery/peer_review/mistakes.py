@@ -15,6 +15,7 @@ from distillery.errors import UserError
 from distillery.hashing import draw_key
 from distillery.peer_review.records import Mistake, MistakeKind
 from distillery.records import Completion, Outcome, Question, Verdict
+from distillery.tasks.reasoning import split_reasoning
 
 SALT = "exam"
 """Part of the random choice under `limit`: another word would choose other mistakes."""
@@ -93,8 +94,12 @@ def cut_at_answer(text: str, answer: str | None) -> str:
 
     >>> cut_at_answer("2 groups of 4 are 8, so 2 are left.", "2")
     '2'
+    >>> cut_at_answer("<think>2 or 3</think>It is 2.", "2")
+    '<think>2 or 3</think>It is 2'
     """
-    place = text.find(answer) if answer else -1
+    written = split_reasoning(text)  # the answer of a student that thinks is not in its thinking
+    start = max(text.rfind(written.answer), 0) if written.thinking else 0
+    place = text.find(answer, start) if answer else -1
     return text if place < 0 or not answer else text[: place + len(answer)]
 
 

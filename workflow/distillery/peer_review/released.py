@@ -18,12 +18,12 @@ from typing import Any, NamedTuple
 
 from distillery.config.review import AcceptanceRule
 from distillery.errors import UserError
-from distillery.files import read_json, sha256_file
+from distillery.files import sha256_file
 from distillery.peer_review.acceptance import decide
 from distillery.peer_review.records import Decision, Mistake, Review
 from distillery.peer_review.scores import on_scale
 from distillery.records import Completion, FinishReason, Question
-from distillery.tasks.released.common import FETCH, replayed_id
+from distillery.tasks.released.common import FETCH, read_release, reads_release, replayed_id
 
 PAPER = AcceptanceRule(threshold=3.0, strict=True, aggregate="mean", min_reviews=1, gate="none")
 """MAPD's rule as its public code has it."""
@@ -70,6 +70,7 @@ _NO_ANSWER = "absolute_wrong_final_ans"
 """Stands for a parse failure; upper case in the SVAMP files."""
 
 
+@reads_release
 def mapd_mistakes(
     path: Path,
     task: str,
@@ -123,6 +124,7 @@ def mapd_mistakes(
     return found, mistakes
 
 
+@reads_release
 def mapd_exchange(
     folder: Path,
     task: str,
@@ -170,11 +172,13 @@ def _rows(path: Path, keys: Mapping[str, str], checked: bool) -> dict[int, dict[
     """Rows of a file by id."""
     if checked:
         _is_released(path)
-    array: Any = read_json(path)
+    array = read_release(path)
     if not isinstance(array, list):
         raise UserError("not a JSON array", file=path, remedy=FETCH)
     rows: dict[int, dict[str, Any]] = {}
     for place, row in enumerate(array):
+        if not isinstance(row, dict):
+            raise UserError("not a JSON object", file=path, key=f"row {place}", remedy=FETCH)
         missing = [key for key in keys.values() if key not in row]
         if missing:
             raise UserError(
@@ -224,9 +228,13 @@ def _question(task: str, number: int, row: Mapping[str, Any], keys: Mapping[str,
 
 def _scored(row: Mapping[str, Any], author: str, path: Path, number: int) -> tuple[str | None, Sequence[int]]:
     text, *scores = row[f"{author}_rationale"]
-    if len(scores) != len(TEACHERS) - 1:
+    if len(scores) != len(TEACHERS) - 1 or not all(type(score) is int for score in scores):
         raise UserError(
-            f"{len(scores)} scores", file=path, key=f"id {number}, {author}_rationale", value=scores, remedy=FETCH
+            f"{len(scores)} scores, and {len(TEACHERS) - 1} whole numbers are wanted",
+            file=path,
+            key=f"id {number}, {author}_rationale",
+            value=scores,
+            remedy=FETCH,
         )
     return text, scores
 
@@ -287,6 +295,7 @@ def as_task(exchange: Exchange, questions: Sequence[Question], file: Path) -> Ex
     """
     known = {_same(question.question): question for question in questions}
     ids: dict[str, Question] = {}
+    taken: set[str] = set()
     for question in exchange.questions:
         own = known.get(_same(question.question))
         if own is None or _number(own.gold) != _number(question.gold):
@@ -297,7 +306,11 @@ def as_task(exchange: Exchange, questions: Sequence[Question], file: Path) -> Ex
                 value=question.question,
                 remedy="Declare a task whose train split holds the questions of the release",
             )
+        if own.qid in taken:
+            problem = "two questions of the release are this one of the task"
+            raise UserError(problem, file=file, key=question.qid, value=question.question, remedy=FETCH)
         ids[question.qid] = own
+        taken.add(own.qid)
     return exchange._replace(
         questions=[ids[question.qid] for question in exchange.questions],
         mistakes=[

@@ -23,6 +23,7 @@ from typing import Literal, NamedTuple
 from distillery.peer_review.assignments import Assignment
 from distillery.peer_review.records import HIGHEST, LOWEST, Review, is_null
 from distillery.records import Completion
+from distillery.tasks.reasoning import split_reasoning
 
 LOG = logging.getLogger(__name__)
 
@@ -46,6 +47,10 @@ def parse_score(reply: str | None, protocol: Protocol) -> Parsed:
     if reply is None or not reply.strip():
         return Parsed(None, None, "empty reply", "the reviewer wrote nothing")
     try:
+        written = split_reasoning(reply)
+        if not written.closed:
+            return Parsed(None, None, "thinking", "the reply ends inside its thinking")
+        reply = written.answer
         return _paper(reply) if protocol == "paper" else _robust(reply)
     except Exception:
         LOG.warning("a reviewer's reply of %d characters cannot be read", len(reply), exc_info=True)

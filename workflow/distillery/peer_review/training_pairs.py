@@ -13,11 +13,13 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Literal
 
+from distillery.config.base import TaughtPart
 from distillery.errors import UserError
 from distillery.hashing import draw_key
 from distillery.peer_review.records import Acceptance, Decision, Mistake, is_null
 from distillery.records import Completion, TrainingRow
 from distillery.tasks.prompts import Renderer
+from distillery.tasks.reasoning import join_reasoning, split_reasoning, taught_rationale
 
 Mode = Literal["mixed", "single", "mixed-unreviewed"]
 
@@ -30,6 +32,7 @@ def pair_rows(
     *,
     mode: Mode,
     teacher: str | None = None,
+    taught: TaughtPart = "reasoning",
     feedback_input: Callable[[Mistake], str],
     student: Renderer,
     seed: int,
@@ -43,6 +46,8 @@ def pair_rows(
         acceptances: Decisions on the rationales; read by mode `mixed` alone.
         mode: See the head of this module.
         teacher: Whose texts mode `single` takes.
+        taught: Which part of a rationale is taught, where its teacher thought before it wrote. Of feedback it is always
+            the answer: the thinking is about the student, not to it.
         feedback_input: Prompt of a feedback row: question, wrong answer and gold answer in a template.
         student: The student's prompt: renders the rationale rows. A target template with `answer` puts the gold answer
             behind a rationale, which may have come to another answer. A template without it shows the teacher's
@@ -82,9 +87,9 @@ def pair_rows(
         else:
             authors["feedback"][remark.sampler] += 1
             authors["rationale"][rationale.sampler] += 1
-            text = student.rationale(rationale.text) if student.target_shows_answer else rationale.text.strip()
-            target = student.target(text, mistake.gold, mistake.question)
-            rows.append(_row(mistake, "feedback", remark, feedback_input(mistake), remark.text.strip()))
+            target = student.target(_taught(student, rationale.text, taught), mistake.gold, mistake.question)
+            said = split_reasoning(remark.text).answer.strip()
+            rows.append(_row(mistake, "feedback", remark, feedback_input(mistake), said))
             rows.append(_row(mistake, "rationale", rationale, student.input(mistake.question), target))
     if not rows:
         counts = ", ".join(f"{count} {reason}" for reason, count in sorted(dropped.items())) or "no mistakes"
@@ -102,12 +107,27 @@ def pair_rows(
     }
 
 
+def _taught(student: Renderer, text: str, taught: TaughtPart) -> str:
+    """The rationale of a row. Under a target without the gold answer it ends with the teacher's own answer."""
+    if student.target_shows_answer:
+        return taught_rationale(student, text, taught)
+    parts = split_reasoning(text)
+    if taught == "answer" or not parts.thinking:
+        return parts.answer.strip()
+    if taught == "both":
+        return join_reasoning(parts.thinking, parts.answer)
+    delimiter = student.prompt.delimiter
+    conclusion = max(parts.answer.find(delimiter), 0) if delimiter else 0
+    return f"{parts.thinking}\n\n{parts.answer[conclusion:]}".strip()
+
+
 def _by_question(
     completions: Iterable[Completion], wanted: Callable[[Completion], bool]
 ) -> Mapping[str, list[Completion]]:
     found: dict[str, list[Completion]] = {}
     for completion in completions:
-        if wanted(completion) and not is_null(completion):
+        written = split_reasoning(completion.text)
+        if wanted(completion) and not is_null(completion) and written.closed and written.answer.strip():
             found.setdefault(completion.qid, []).append(completion)
     return found
 

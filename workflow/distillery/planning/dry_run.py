@@ -39,7 +39,7 @@ from distillery.sampling.backends.base import PendingRequest
 from distillery.sampling.budget import price_of
 from distillery.sampling.requests import Request, Series
 from distillery.sampling.sampler import CompletionSampler, sample
-from distillery.sampling.store import CompletionStore, Stored
+from distillery.sampling.store import CompletionStore, SeriesReader, Stored
 
 CHARACTERS_PER_TOKEN = 4
 """Of English prompts, for the price of new requests; an endpoint's tokenizer is not at hand."""
@@ -128,7 +128,9 @@ class StoreOnlySampler(CompletionSampler):
         self.at_most |= len(blank) < len(lacking)
         return given
 
-    def _generate(self, missing: Mapping[str, PendingRequest], series: Series, what: str) -> dict[str, Stored]:
+    def _obtain(
+        self, missing: Mapping[str, PendingRequest], series: Series, what: str, reader: SeriesReader
+    ) -> dict[str, Stored]:
         return {
             key: Stored(key, pending_request.request.sample_index, pending(key), "stop", 0, 0)
             for key, pending_request in missing.items()

@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from distillery.programs.syntax import Unparsable, parse, unparse
+from distillery.tasks.reasoning import split_reasoning
 
 Problem = Literal["refused", "no_program", "two_solutions", "too_long", "unreadable"]
 """Why there is no program. `unreadable`: looking for it raised, which is a fault of ours; it is logged."""
@@ -26,7 +27,7 @@ Problem = Literal["refused", "no_program", "two_solutions", "too_long", "unreada
 LOG = logging.getLogger(__name__)
 
 MAX_TEXT = 65_536
-"""Longest completion that is searched, in characters; the longest real ones have 4,000."""
+"""Longest answer that is searched, in characters, without the thinking before it; the longest real ones have 4,000."""
 
 REFUSALS = (
     *("as an ai language model", "as a language model", "i'm sorry", "i am sorry", "i cannot", "i can't"),
@@ -55,9 +56,10 @@ def extract(text: str) -> Extracted:
 
     Source: PaD specification, sections 1.2 and 1.3; the released code takes the whole text.
     """
-    if len(text) > MAX_TEXT:
-        return Extracted(None, "too_long")
     try:
+        text = split_reasoning(text).answer  # programs in the thinking are drafts
+        if len(text) > MAX_TEXT:
+            return Extracted(None, "too_long")
         return _extract(text)
     except Exception:
         LOG.warning("a completion of %d characters cannot be searched for a program", len(text), exc_info=True)

@@ -3,13 +3,22 @@
 The limits come from the settings (`budget:`). The jobs of a run append what they spend to a shared ledger. A job that
 finds the budget spent stops cleanly: its completions are in the store, and the next run continues from there. Jobs that
 run at the same time see each other's spending with a delay of a second, so a limit can be passed by what is in flight.
+
+    {"entry": "<process>-<number>", "money": 0.5, "samples": 3.0, "tokens": 90.0}
+
+is an entry of the ledger, on a line of its own. Anything else in the file (a line that a power failure tore, zeros,
+bytes that are no text) is passed over, and takes nothing away from the entries around it.
 """
 
+import contextlib
+import fcntl
 import json
 import logging
 import os
+import re
 import time
-from collections.abc import Mapping
+import uuid
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from distillery.errors import UserError
@@ -21,6 +30,11 @@ RUN_VARIABLE = "DISTILLERY_RUN"
 PRICES_VARIABLE = "DISTILLERY_PRICES"
 KINDS = ("samples", "tokens", "money")
 NOTE_SECONDS = 1.0
+LOCK_SECONDS = 2.0
+"""Most seconds that an entry waits for other writers. Then it is appended all the same."""
+MOST = 1e15
+"""More than this in one entry is damage."""
+ENTRY = re.compile(rb"\{[^{}]*\}")
 
 
 class Budget:
@@ -34,9 +48,17 @@ class Budget:
     def __init__(self, limits: Mapping[str, float], ledger: Path) -> None:
         self.limits = dict(limits)
         self.ledger = ledger
-        self._waiting = dict.fromkeys(KINDS, 0.0)
+        self._process, self._entries, self._others = uuid.uuid4().hex, 0, dict.fromkeys(KINDS, 0.0)
+        # Spending of this process. An interruption between two statements must neither lose nor double an amount:
+        # amounts are kept by request, and each step can be taken again.
+        self._settled: tuple[dict[str, float], frozenset[str]] = dict.fromkeys(KINDS, 0.0), frozenset()
+        self._sealed: tuple[str, bytes, dict[str, dict[str, float]]] | None = None
+        self._open: dict[str, dict[str, float]] = {}
         self._noted = time.monotonic()
-        self._known = self._read() if self.limits else dict.fromkeys(KINDS, 0.0)
+        self._damage_reported = False
+        if self.limits:
+            with self._naming_the_ledger():
+                self._read()
 
     @classmethod
     def from_environment(cls) -> "Budget":
@@ -46,39 +68,93 @@ class Budget:
         run = os.environ.get(RUN_VARIABLE) or f"by-hand-{os.getpid()}"
         return cls(limits, Path(os.environ.get("DISTILLERY_WORK", "work")) / "ledger" / f"{run}.jsonl")
 
-    def note(self, *, samples: int, tokens: int, money: float) -> None:
-        """Add to what is spent; other jobs see it after a second, or at `close`."""
-        for kind, amount in zip(KINDS, (samples, tokens, money), strict=True):
-            self._waiting[kind] += amount
-        if self.limits and time.monotonic() - self._noted >= NOTE_SECONDS:
+    def note(self, *, samples: int, tokens: int, money: float, request: str | None = None) -> None:
+        """Add to what is spent; other jobs see it after a second, or at `close`.
+
+        Args:
+            request: What it was spent on; noted again, it changes nothing.
+        """
+        if not self.limits:
+            return
+        key = request or uuid.uuid4().hex
+        if key not in self._settled[1]:
+            self._open[key] = dict(zip(KINDS, (float(samples), float(tokens), float(money)), strict=True))
+        if time.monotonic() - self._noted >= NOTE_SECONDS:
             self.close()
 
     def close(self) -> None:
-        """Write what was noted."""
-        if self.limits and any(self._waiting.values()):
-            self.ledger.parent.mkdir(parents=True, exist_ok=True)
-            with open(self.ledger, "a", encoding="utf-8") as ledger:
-                ledger.write(json.dumps(self._waiting) + "\n")
-            self._waiting = dict.fromkeys(KINDS, 0.0)
-        self._noted = time.monotonic()
-        self._known = self._read() if self.limits else self._known
+        """Write what was noted.
 
-    def _read(self) -> dict[str, float]:
-        total = dict.fromkeys(KINDS, 0.0)
-        if self.ledger.exists():
-            for line in self.ledger.read_text(encoding="utf-8").splitlines():
-                try:
-                    noted = {kind: float(amount) for kind, amount in json.loads(line).items() if kind in total}
-                except (ValueError, TypeError, AttributeError):  # a line that a killed process left half written
-                    logger.warning("%s: a line that is no entry is passed over", self.ledger)
-                    continue
-                for kind, amount in noted.items():
-                    total[kind] += amount
-        return total
+        Raises:
+            UserError: The ledger cannot be written; the amounts stay noted here.
+        """
+        self._noted = time.monotonic()
+        if self.limits:
+            with self._naming_the_ledger():
+                self._write()
+                self._read()
+
+    @contextlib.contextmanager
+    def _naming_the_ledger(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise UserError(
+                f"the ledger of this run cannot be kept ({error.strerror}), so other jobs do not see what is spent",
+                file=self.ledger,
+                remedy="Make room or get permission to write, and run again: what was generated is in the store",
+            ) from error
+
+    def _write(self) -> None:
+        while self._sealed is not None or self._unsettled:  # twice after an interruption: what was begun, then the rest
+            if self._sealed is None:
+                amounts = self._unsettled
+                entry = {kind: sum(amount[kind] for amount in amounts.values()) for kind in KINDS}
+                name = f"{self._process}-{self._entries}"
+                self._sealed = name, json.dumps({"entry": name, **entry}, sort_keys=True).encode(), amounts
+            name, line, amounts = self._sealed
+            _append(self.ledger, line)  # written twice after an interruption, it counts once: its name is the same
+            total, keys = self._settled
+            if not amounts.keys() <= keys:
+                spent = {kind: total[kind] + sum(amount[kind] for amount in amounts.values()) for kind in KINDS}
+                self._settled = spent, keys | amounts.keys()
+            self._entries = int(name.rsplit("-", 1)[1]) + 1
+            self._sealed = None
+        self._open = self._unsettled
+
+    @property
+    def _unsettled(self) -> dict[str, dict[str, float]]:
+        return {key: amount for key, amount in self._open.items() if key not in self._settled[1]}
+
+    def _read(self) -> None:
+        """Count the entries of other processes. What was counted once is never taken back."""
+        try:
+            data = self.ledger.read_bytes()
+        except FileNotFoundError:
+            return
+        total, seen = dict.fromkeys(KINDS, 0.0), set()
+        for found in ENTRY.findall(data):
+            entry = _entry(found)
+            if entry is None or entry[0] in seen or entry[0].startswith(self._process):
+                continue
+            if entry[0]:
+                seen.add(entry[0])
+            for kind in KINDS:
+                total[kind] += entry[1][kind]
+        rest = [part for part in ENTRY.split(data) if part.strip()]
+        if not self._damage_reported and (rest or any(_entry(found) is None for found in ENTRY.findall(data))):
+            self._damage_reported = True
+            logger.warning("%s: what is no entry is passed over", self.ledger)
+        self._others = {kind: max(total[kind], self._others[kind]) for kind in KINDS}
 
     @property
     def spent(self) -> dict[str, float]:
-        return {kind: self._known[kind] + self._waiting[kind] for kind in KINDS}
+        """What the run has spent, as far as this process knows, by kind."""
+        unsettled = self._unsettled.values()
+        return {
+            kind: self._others[kind] + self._settled[0][kind] + sum(amount[kind] for amount in unsettled)
+            for kind in KINDS
+        }
 
     def affords(self, *, samples: float, tokens: float, money: float) -> bool:
         """Whether so much more can be spent without passing a limit."""
@@ -114,3 +190,41 @@ def price_of(identity: str, prompt_tokens: int, completion_tokens: int) -> float
     """What tokens of a model cost; nothing for a model without a price."""
     prices = json.loads(os.environ.get(PRICES_VARIABLE) or "{}").get(identity)
     return (prompt_tokens * prices[0] + completion_tokens * prices[1]) / 1e6 if prices else 0.0
+
+
+def _entry(data: bytes) -> tuple[str, dict[str, float]] | None:
+    """Name (empty in ledgers of earlier versions) and amounts of an entry; None for anything else."""
+    try:
+        entry = json.loads(data)
+        amounts = {kind: entry[kind] for kind in KINDS if kind in entry}
+        name = str(entry.get("entry", ""))
+    except (ValueError, RecursionError):
+        return None
+    believable = all(
+        isinstance(amount, int | float) and not isinstance(amount, bool) and 0 <= amount <= MOST
+        for amount in amounts.values()
+    )
+    return (name, {kind: float(amounts.get(kind, 0.0)) for kind in KINDS}) if amounts and believable else None
+
+
+def _append(ledger: Path, line: bytes) -> None:
+    """Append a line with one write. It begins with a new line: the line before it may be torn."""
+    ledger.parent.mkdir(parents=True, exist_ok=True)
+    descriptor = os.open(ledger, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
+    try:
+        _lock(descriptor)
+        os.write(descriptor, b"\n" + line + b"\n")
+    finally:
+        os.close(descriptor)
+
+
+def _lock(descriptor: int) -> None:
+    """Keep other writers out for a moment: on network file systems, appending alone does not."""
+    until = time.monotonic() + LOCK_SECONDS
+    while time.monotonic() < until:
+        try:
+            return fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:  # for ever, if its holder is stopped
+            time.sleep(0.01)
+        except OSError:  # no locks here
+            return None

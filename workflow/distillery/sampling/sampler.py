@@ -9,7 +9,7 @@ import logging
 import os
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,14 +20,21 @@ from distillery.models.manifest import read_manifest
 from distillery.records import Completion, Question
 from distillery.sampling.backends.base import Backend, Generated, PendingRequest, open_backend
 from distillery.sampling.budget import Budget, price_of
+from distillery.sampling.chat import chat_wrapper
+from distillery.sampling.claims import Claim, ForeignClaims
 from distillery.sampling.requests import Request, Series, seed_of
-from distillery.sampling.store import CompletionStore, Stored
+from distillery.sampling.store import CompletionStore, SeriesReader
+from distillery.sampling.units import GIVES_WAY, Stored
+from distillery.sampling.writer import Writer, take_in_rescued
 from distillery.tasks.prompts import Renderer, answer_request
+from distillery.tasks.reasoning import with_opening
 
 logger = logging.getLogger(__name__)
 
 AGAIN_VARIABLE = "DISTILLERY_REQUEST_AGAIN"
 """Finish reasons of stored completions that are requested again, such as `failed` or `failed,refused`."""
+INTERRUPTIONS = 3
+"""Times that Ctrl-C is pressed while answers under way are awaited before they are given up."""
 
 
 class CompletionSampler:
@@ -70,7 +77,10 @@ class CompletionSampler:
         """One completion for each request, in order; see `Series` for `choice` and `scored`."""
         series = Series.of(self.identity, decoding, stop, choice, scored=scored)
         keys = [request.key(series) for request in requests]
-        found = self._stored(series, set(keys))
+        again = outcomes_again()
+        reader = SeriesReader(self.store, series, set(keys))
+        reader.refresh()
+        found = {key: stored for key, stored in reader.answers.items() if stored.finish_reason not in again}
         missing = {
             key: PendingRequest(key, request, seed_of(key))
             for key, request in zip(keys, requests, strict=True)
@@ -81,65 +91,108 @@ class CompletionSampler:
         )
         self.requested += len(keys)
         if missing:
-            found |= self._generate(missing, series, what)
-            if self.architecture == "api":  # another job may have had the same answer first: it counts for all
-                found |= self.store.find(series, set(missing))
+            found |= self._obtain(missing, series, what, reader)
         return [found[key] for key in keys]
 
-    def _stored(self, series: Series, keys: set[str]) -> dict[str, Stored]:
-        """What the store has, without the outcomes that the user wants requested again."""
-        again = set(filter(None, os.environ.get(AGAIN_VARIABLE, "").split(",")))
-        found = self.store.find(series, keys)
-        return {key: stored for key, stored in found.items() if stored.finish_reason not in again}
+    def _obtain(
+        self, missing: Mapping[str, PendingRequest], series: Series, what: str, reader: SeriesReader
+    ) -> dict[str, Stored]:
+        """The answers of missing requests as the store has them: each is generated here, or by another process."""
+        self.store.check_writable(series)
+        take_in_rescued(self.store, series)
+        folder = self.store.folder(series)
+        locks = self.store.locks_folder(folder)
+        foreign = ForeignClaims(locks, what)
+        again = outcomes_again()
+        done: set[str] = set()
+        while len(done) < len(missing):
+            claim = Claim(locks)
+            with contextlib.closing(claim):
+                with self.store.exclusive(folder):
+                    claimed = foreign.keys()
+                    reader.refresh()  # after the claims were read: who gives a claim back has written its answers
+                    done |= {key for key in missing if self._is_answered(key, reader, again)}
+                    mine = {key: missing[key] for key in missing if key not in done | claimed}
+                    if mine:
+                        claim.make(mine)
+                if mine:
+                    self._generate(mine, series, what, reader, claim)
+                    done |= mine.keys()
+            if len(done) < len(missing) and not mine:
+                foreign.wait(missing.keys() - done)
+        reader.refresh()
+        return {key: reader.answers[key] for key in missing}
 
-    def _generate(self, missing: Mapping[str, PendingRequest], series: Series, what: str) -> dict[str, Stored]:
+    @staticmethod
+    def _is_answered(key: str, reader: SeriesReader, again: Collection[str]) -> bool:
+        """Whether the store has an answer; one that was there before and is requested again is none."""
+        return key in reader.recent or (key in reader.answers and reader.answers[key].finish_reason not in again)
+
+    def _generate(
+        self,
+        missing: Mapping[str, PendingRequest],
+        series: Series,
+        what: str,
+        reader: SeriesReader,
+        claim: Claim,
+    ) -> None:
+        """Let the model answer requests; store and bill each answer when it comes."""
         allowed = self.budget.samples_left(len(missing))
         if not allowed:
             raise self.budget.refusal(what, 0, len(missing))
-        if self._backend is None:
-            self._backend = open_backend(self.folder, self.architecture, self.budget, self.identity)
-        generated: dict[str, Stored] = {}
+        backend = self._backend or open_backend(self.folder, self.architecture, self.budget, self.identity)
+        self._backend = None  # until it has done what it was asked
         start = time.monotonic()
-        with (
-            self.store.writer(series) as writer,
-            contextlib.closing(self.budget),
-            tqdm(total=len(missing), desc=what, unit="completion", mininterval=2) as bar,
-        ):
+        writer = Writer(self.store, series, reader)
+        generated: set[str] = set()
+        finished = False
 
-            def keep(answer: Generated) -> None:
-                """Bill and store one answer: first of all, whatever happens next."""
-                money = price_of(self.identity, answer.prompt_tokens, answer.completion_tokens)
-                self.budget.note(samples=1, tokens=answer.completion_tokens, money=money)
-                self.tokens += answer.completion_tokens
-                request = missing[answer.key].request
-                generated[answer.key] = Stored(
-                    key=answer.key,
-                    sample_index=request.sample_index,
-                    text=answer.text,
-                    finish_reason=answer.finish_reason,
-                    prompt_tokens=answer.prompt_tokens,
-                    completion_tokens=answer.completion_tokens,
-                )
-                writer.add(request.model_input, generated[answer.key])
-                bar.update()
-
+        def keep(answer: Generated) -> None:
+            """Store and bill one answer: first of all, whatever comes next. The same answer again changes nothing."""
+            if answer.key in generated:
+                return
+            request = missing[answer.key].request
+            stored = Stored(
+                key=answer.key,
+                sample_index=request.sample_index,
+                text=answer.text,
+                finish_reason=answer.finish_reason,
+                prompt_tokens=answer.prompt_tokens,
+                completion_tokens=answer.completion_tokens,
+            )
+            money = price_of(self.identity, answer.prompt_tokens, answer.completion_tokens)
             try:
-                for answer in self._backend.generate(list(missing.values())[:allowed], series):
-                    keep(answer)
-                    if self.budget.exhausted and len(generated) < len(missing):
-                        raise self.budget.refusal(what, len(generated), len(missing))
-            except BaseException:  # also Ctrl-C: what is under way is paid for
-                for answer in self._backend.answers_in_flight():
-                    keep(answer)
-                self._backend = None
-                raise
+                writer.add(request.model_input, stored)
+            finally:
+                self.budget.note(samples=1, tokens=answer.completion_tokens, money=money, request=answer.key)
+            generated.add(answer.key)
+            self.tokens += answer.completion_tokens
+            bar.update()
+
+        def keep_the_rest() -> None:
+            if not finished:  # also after Ctrl-C: what is under way is paid for
+                keep_all_in_flight(backend, keep)
+
+        with (
+            tqdm(total=len(missing), desc=what, unit="completion", mininterval=2) as bar,
+            contextlib.ExitStack() as at_the_end,
+        ):
+            # In this order, and twice: Ctrl-C may come in the middle of each, and each continues where it was.
+            for step in 2 * (self.budget.close, writer.flush, keep_the_rest):
+                at_the_end.callback(step)
+            for answer in backend.generate(list(missing.values())[:allowed], series):
+                keep(answer)
+                claim.check()
+                if self.budget.exhausted and len(generated) < len(missing):
+                    raise self.budget.refusal(what, len(generated), len(missing))
+            finished = True
+        self._backend = backend
         self.seconds += time.monotonic() - start
         self.generated += len(generated)
-        if generated.keys() != missing.keys():
+        if generated != missing.keys():
             if self.budget.limits:
                 raise self.budget.refusal(what, len(generated), len(missing))
             raise RuntimeError(f"{what}: the backend gave {len(generated)} completions for {len(missing)} requests")
-        return generated
 
     def report(self) -> dict[str, Any]:
         """What sampling has cost: logged, and as plain counts for the provenance record."""
@@ -159,6 +212,27 @@ class CompletionSampler:
             "seconds": round(self.seconds, 2),
             "parameters": self.parameters,
         }
+
+
+def keep_all_in_flight(backend: Backend, keep: Callable[[Generated], None]) -> None:
+    """Keep what is paid for and under way; somebody who presses Ctrl-C once more loses nothing either."""
+    for _ in range(INTERRUPTIONS):
+        with contextlib.suppress(KeyboardInterrupt):
+            for answer in backend.answers_in_flight():
+                try:
+                    keep(answer)
+                except Exception as fault:  # the first fault is what the user is shown
+                    logger.warning("%s", fault)
+            return
+
+
+def outcomes_again() -> frozenset[str]:
+    """Outcomes in the store that the user wants requested again: those that give way to a later completion."""
+    named = frozenset(filter(None, map(str.strip, os.environ.get(AGAIN_VARIABLE, "").split(","))))
+    if named - GIVES_WAY.keys():
+        others = ", ".join(sorted(named - GIVES_WAY.keys()))
+        logger.warning("%s: %s is passed over; only %s can be named", AGAIN_VARIABLE, others, " and ".join(GIVES_WAY))
+    return named & GIVES_WAY.keys()
 
 
 def sample(
@@ -197,14 +271,14 @@ def sample(
             qid=question.qid,
             sampler=sampler,
             sample_index=index,
-            text=written.text,
+            text=with_opening(request.prompt, written.text),
             finish_reason=written.finish_reason,  # type: ignore[arg-type]  # checked by the record
             answer_text=None if answer is None else answer.text,
             answer_id=None if answer is None else answer.key,
             prompt_tokens=written.prompt_tokens + (answer.prompt_tokens if answer else 0),
             completion_tokens=written.completion_tokens + (answer.completion_tokens if answer else 0),
         )
-        for (question, index), written, answer in zip(rows, first, answers, strict=True)
+        for (question, index), request, written, answer in zip(rows, requests, first, answers, strict=True)
     ]
     return completions, summarise(completions)
 
@@ -242,18 +316,4 @@ def summarise(completions: Sequence[Completion]) -> dict[str, Any]:
 
 def wrapper(prompt: Prompt, folder: Path) -> Callable[[str], str]:
     """What turns a rendered prompt into model input: the chat template, which an endpoint applies itself."""
-    return _chat_wrapper(folder) if prompt.chat and not (folder / "api.json").exists() else str
-
-
-def _chat_wrapper(folder: Path) -> Callable[[str], str]:
-    """Wrap a user message in the model's own chat template, up to where the assistant speaks."""
-    from transformers import AutoTokenizer
-
-    tokenizer = AutoTokenizer.from_pretrained(folder)
-
-    def wrap(text: str) -> str:
-        return tokenizer.apply_chat_template(
-            [{"role": "user", "content": text}], tokenize=False, add_generation_prompt=True
-        )
-
-    return wrap
+    return chat_wrapper(folder) if prompt.chat and not (folder / "api.json").exists() else str

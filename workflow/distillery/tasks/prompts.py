@@ -17,14 +17,11 @@ import re
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from jinja2 import StrictUndefined, TemplateError, meta
-from jinja2.sandbox import SandboxedEnvironment
-
 from distillery.config.prompt import Prompt
 from distillery.errors import UserError
+from distillery.rendering import Template, TemplateFault, Templates
 
-_environment = SandboxedEnvironment(undefined=StrictUndefined, keep_trailing_newline=True, autoescape=False)
-
+_templates = Templates()
 
 REPAIR_FIELDS = ("program", "feedback")
 """Fields, beside the question, of a prompt that asks for the repair of a program."""
@@ -35,6 +32,21 @@ class _Exemplar(NamedTuple):
 
     text: str
     words: frozenset[str]
+
+
+class _Compiled(NamedTuple):
+    """A template of a prompt, and where it stands."""
+
+    template: Template
+    file: str
+    key: str
+
+    def render(self, **fields: Any) -> str:
+        try:
+            return self.template.render(fields)
+        except Exception as error:  # a template may raise anything on the texts that it gets
+            problem, remedy = f"the template fails: {error}", "Correct the template"
+            raise UserError(problem, file=self.file, key=self.key, value=fields, remedy=remedy) from error
 
 
 def _words(text: str) -> frozenset[str]:
@@ -51,7 +63,8 @@ class Renderer:
         fields: What `input` may name beside the question, such as the wrong answer in a prompt for feedback.
 
     Raises:
-        UserError: A template names a field that it does not get, or the task has too few exemplars.
+        UserError: A template is not valid, names a field that it does not get, or fails on a text; or the task has too
+            few exemplars.
     """
 
     def __init__(self, prompt: Prompt, exemplars: Sequence[Mapping[str, Any]], fields: Collection[str] = ()) -> None:
@@ -77,7 +90,7 @@ class Renderer:
         else:
             self._pool = []
 
-    def _worked(self, template: Any, exemplar: Mapping[str, Any]) -> "_Exemplar":
+    def _worked(self, template: _Compiled, exemplar: Mapping[str, Any]) -> "_Exemplar":
         program = exemplar.get("program")
         if self.prompt.form == "program" and program is None:
             raise UserError(
@@ -92,12 +105,13 @@ class Renderer:
         )
         return _Exemplar(text, _words(exemplar["question"]))
 
-    def _compile(self, key: str, text: str, fields: set[str]) -> Any:
+    def _compile(self, key: str, text: str, fields: set[str]) -> _Compiled:
         file = f"config/prompts/{self.prompt.prompt}.yaml"
         try:
-            unknown = meta.find_undeclared_variables(_environment.parse(text)) - fields
-        except TemplateError as error:
+            template = _templates.template(text)
+        except TemplateFault as error:
             raise UserError(f"not a valid template: {error}", file=file, key=key, value=text) from error
+        unknown = _templates.names(text) - fields
         if unknown:
             raise UserError(
                 f"the template names {', '.join(sorted(unknown))}, which it does not get",
@@ -106,7 +120,7 @@ class Renderer:
                 value=text,
                 remedy=f"It may use: {', '.join(sorted(fields))}",
             )
-        return _environment.from_string(text)
+        return _Compiled(template, file, key)
 
     def input(self, question: str, sample_index: int = 0, **fields: str) -> str:
         """Model input for one question: instruction, exemplars, question (and the renderer's other fields).
@@ -137,7 +151,7 @@ class Renderer:
     @property
     def target_shows_answer(self) -> bool:
         """Whether the target puts the gold answer behind a rationale, or shows a text as it was written."""
-        return "answer" in meta.find_undeclared_variables(_environment.parse(self.prompt.target or ""))
+        return "answer" in _templates.names(self.prompt.target or "")
 
     def target(self, rationale: str, answer: str, question: str = "") -> str:
         """What the student learns to write: rationale and GOLD answer (Fine-tune-CoT, section 3)."""

@@ -14,12 +14,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
-from jinja2 import StrictUndefined, Template, TemplateError
-from jinja2.sandbox import SandboxedEnvironment
-
 from distillery.config.task import Task
 from distillery.errors import UserError, UserErrors
 from distillery.records import Question, Split
+from distillery.rendering import Template, TemplateFault, Templates
 from distillery.tasks.sources import Row, Rows, generated_exemplars, is_generated, load_rows, task_file
 
 SPLITS: tuple[Split, ...] = ("train", "dev", "test")
@@ -45,20 +43,23 @@ class TaskData:
     dev: list[Question]
     test: list[Question]
     exemplars: list[Exemplar]
+    read: dict[str, Any] | None = None
+    """Of a source on the Hub: repository, commit, and the SHA-256 of each file that was read."""
 
 
-def build_task(task: Task, root: Path = Path(".")) -> TaskData:
+def build_task(task: Task, root: Path = Path("."), downloads: Path = Path("downloads")) -> TaskData:
     """Questions and exemplars of a task.
 
     Args:
         task: The task file.
         root: Folder that the paths of a file source are relative to.
+        downloads: Where files of the Hub are kept.
 
     Raises:
         UserError: Faults of the task file or of its data, several at once, each with its place and a remedy.
     """
     templates = _compile(task)
-    rows = load_rows(task, root)
+    rows, read = load_rows(task, root, downloads)
     faults: list[UserError] = []
     questions = {split: _render(task, templates, split, rows.get(split, []), faults) for split in SPLITS}
     raise_all(faults)  # what follows needs all rows: sizes and overlaps of half a data set would mislead
@@ -70,11 +71,11 @@ def build_task(task: Task, root: Path = Path(".")) -> TaskData:
     _check_ids(task, splits, faults)
     _check_overlaps(task, splits, exemplars, faults)
     raise_all(faults)
-    return TaskData(train=splits["train"], dev=splits["dev"], test=splits["test"], exemplars=exemplars)
+    return TaskData(train=splits["train"], dev=splits["dev"], test=splits["test"], exemplars=exemplars, read=read)
 
 
 def summarise(task: Task, data: TaskData) -> dict[str, Any]:
-    """Counts for `summary.json`: questions per split, kinds, overlaps and repeats."""
+    """What `summary.json` holds: questions per split, kinds, overlaps and repeats, and what was read from the Hub."""
     splits = {split: cast(list[Question], getattr(data, split)) for split in SPLITS}
     texts = {split: {_same(question.question) for question in questions} for split, questions in splits.items()}
     return {
@@ -87,6 +88,7 @@ def summarise(task: Task, data: TaskData) -> dict[str, Any]:
         "duplicate_questions": {split: len(questions) - len(texts[split]) for split, questions in splits.items()},
         "test_questions_in_train": sum(_same(question.question) in texts["train"] for question in data.test),
         "test_questions_in_dev": sum(_same(question.question) in texts["dev"] for question in data.test),
+        **({"read": data.read} if data.read else {}),
     }
 
 
@@ -109,7 +111,7 @@ def raise_all(faults: list[UserError]) -> None:
 
 
 def _compile(task: Task) -> dict[str, Template]:
-    environment = SandboxedEnvironment(undefined=StrictUndefined, keep_trailing_newline=True)
+    language = Templates()
     templates: dict[str, Template] = {}
     faults: list[UserError] = []
     for key in ("question", "gold", "rationale"):
@@ -117,13 +119,10 @@ def _compile(task: Task) -> dict[str, Template]:
         if text is None:
             continue
         try:
-            templates[key] = environment.from_string(text)
-        except TemplateError as error:
-            faults.append(
-                UserError(
-                    f"not a Jinja template: {error}", file=task_file(task), key=key, value=text, remedy="Correct it"
-                )
-            )
+            templates[key] = language.template(text)
+        except TemplateFault as error:
+            problem = f"not a Jinja template: {error}"
+            faults.append(UserError(problem, file=task_file(task), key=key, value=text, remedy="Correct it"))
     raise_all(faults)
     return templates
 
@@ -137,9 +136,7 @@ def _render(
         for key, template in templates.items():
             try:
                 texts[key] = template.render(row.fields).strip()
-            except (
-                Exception
-            ) as error:  # a template may raise anything on a row's values: all of it is a fault of the user's files
+            except Exception as error:  # a template may raise anything on a row's values: a fault of the user's files
                 faults.append(
                     UserError(
                         f"the template fails at {row.place}: {error}",
@@ -149,8 +146,10 @@ def _render(
                         remedy=f"The row has the fields {', '.join(map(str, row.fields))}",
                     )
                 )
+                if isinstance(error, TemplateFault):  # it took its time, and would take it at each row
+                    raise_all(faults)
                 continue
-            if not texts[key] or (key == "gold" and texts[key] == "None"):
+            if texts[key] in ("", "None"):  # None is what a null of the source becomes
                 remedy = "Add it to the row, remove the row, or correct the template"
                 faults.append(UserError(f"the {key} is empty", file=row.place, key=key, remedy=remedy))
         if "question" in texts and "gold" in texts:

@@ -4,9 +4,6 @@ A row is a dictionary of fields, with a name that never changes and a place to s
 pyarrow, datasets or reasoning_gym only for the sources that use them: they are imported on demand.
 """
 
-import csv
-import json
-from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
@@ -14,8 +11,10 @@ from typing import Any, cast
 
 from distillery.config.task import FileSource, GeneratorSource, HubSource, ReasoningGymSource, Task
 from distillery.errors import UserError, UserErrors
+from distillery.foreign import parse_json, read_text
 from distillery.records import Split
 from distillery.tasks.generators import Drawn, OptionError, Pool, UsedUp, check_options, draw_questions
+from distillery.tasks.local_files import read_rows
 
 
 @dataclass(frozen=True)
@@ -43,20 +42,29 @@ def is_generated(task: Task) -> bool:
     return isinstance(task.source, GeneratorSource | ReasoningGymSource)
 
 
-def load_rows(task: Task, root: Path = Path(".")) -> Rows:
+def load_rows(
+    task: Task, root: Path = Path("."), downloads: Path = Path("downloads")
+) -> tuple[Rows, dict[str, Any] | None]:
     """All rows of each split that the source has (of generators, as many as `sizes` asks for).
+
+    Args:
+        root: Folder that the paths of a file source are relative to.
+        downloads: Where fetched files are kept.
+
+    Returns:
+        The rows, and of a source on the Hub the repository, commit and files that they were read from.
 
     Raises:
         UserError: The source cannot be read, or cannot give what the task file asks for.
     """
     source = task.source
     if isinstance(source, GeneratorSource):
-        return _generated(task, source)
+        return _generated(task, source), None
     if isinstance(source, ReasoningGymSource):
-        return _reasoning_gym(task, source)
+        return _reasoning_gym(task, source), None
     if isinstance(source, HubSource):
-        return _hub(task, source)
-    return _files(source, root)
+        return _hub(task, source, downloads)
+    return _files(source, root), None
 
 
 def generated_exemplars(task: Task) -> list[Drawn]:
@@ -180,26 +188,17 @@ def _reasoning_gym(task: Task, source: ReasoningGymSource) -> Rows:
     return rows
 
 
-def _hub(task: Task, source: HubSource) -> Rows:
-    from datasets import load_dataset
+def _hub(task: Task, source: HubSource, downloads: Path) -> tuple[Rows, dict[str, Any]]:
+    from distillery.tasks.hub_rows import read_hub
 
+    tables, read = read_hub(source, downloads, task_file(task))
     rows: Rows = {}
     for split, name in source.splits.items():
-        try:
-            table = load_dataset(source.path, source.name, revision=source.revision, split=name)
-        except (OSError, ValueError, RuntimeError) as error:
-            raise UserError(
-                f"the data set cannot be loaded: {error}",
-                file=task_file(task),
-                key=f"source.splits.{split}",
-                value=f"{source.path}, {name}",
-                remedy="Check path, name, revision and split, and the network (or the cache, when offline)",
-            ) from error
         rows[split] = [
-            Row(f"{index:05d}", dict(fields), f"{source.path}, {name}: row {index}", {"row": index})
-            for index, fields in enumerate(table)
+            Row(f"{index:05d}", fields, f"{source.path}, {name}: row {index}", {"row": index})
+            for index, fields in enumerate(tables[split])
         ]
-    return rows
+    return rows, read
 
 
 def _files(source: FileSource, root: Path) -> Rows:
@@ -209,7 +208,7 @@ def _files(source: FileSource, root: Path) -> Rows:
         try:
             tables[split] = [
                 Row(_row_name(source, index, fields, name), fields, f"{name}: row {index}", {"row": index})
-                for index, fields in enumerate(_READERS[_suffix(name)](root / name, name))
+                for index, fields in enumerate(read_rows(root / name, name))
             ]
         except UserError as error:
             faults.append(error)
@@ -222,7 +221,7 @@ def _files(source: FileSource, root: Path) -> Rows:
 
 def _split_by_file(source: FileSource, table: list[Row], root: Path) -> Rows:
     name = str(source.split_file)
-    split_rows = _parse_json(_read(root / name, name), name)
+    split_rows = parse_json(read_text(root / name, name), name)
     well_formed = isinstance(split_rows, dict) and {type(numbers) for numbers in split_rows.values()} == {list}
     if not well_formed or not set(split_rows) <= {"train", "dev", "test"}:
         raise UserError("not a JSON object {train: [row, ...], test: [row, ...]}", file=name, remedy="Correct the file")
@@ -230,7 +229,7 @@ def _split_by_file(source: FileSource, table: list[Row], root: Path) -> Rows:
     where: dict[int, str] = {}
     for split, numbers in split_rows.items():
         for number in numbers:
-            if not isinstance(number, int) or not 0 <= number < len(table):
+            if type(number) is not int or not 0 <= number < len(table):
                 problem = f"no such row; {source.files['all']} has rows 0 to {len(table) - 1}"
             elif number in where:
                 problem = f"the row is in {where[number]} already"
@@ -246,80 +245,20 @@ def _split_by_file(source: FileSource, table: list[Row], root: Path) -> Rows:
 def _row_name(source: FileSource, index: int, fields: dict[str, Any], name: str) -> str:
     if source.id_field is None:
         return f"{index:05d}"
-    if fields.get(source.id_field) in (None, ""):
+    found = fields.get(source.id_field)
+    if found in (None, ""):
         raise UserError(
             f"no field {source.id_field!r}, which the task names as id_field",
             file=name,
             key=f"row {index}",
             remedy=f"The row has {', '.join(map(str, fields))}",
         )
-    return str(fields[source.id_field])
-
-
-def _suffix(name: str) -> str:
-    suffix = Path(name).suffix.lower()
-    if suffix not in _READERS:
-        raise UserError("unknown kind of file", file=name, remedy=f"Use one of {', '.join(_READERS)}")
-    return suffix
-
-
-def _read(path: Path, name: str) -> str:
-    try:
-        return path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"cannot be read: {error}", file=name, remedy="Check the path in the task file") from error
-
-
-def _parse_json(text: str, name: str, key: str | None = None) -> Any:
-    try:
-        return json.loads(text)
-    except json.JSONDecodeError as error:
-        raise UserError(f"not valid JSON: {error}", file=name, key=key, remedy="Correct the file") from error
-
-
-def _object(value: Any, name: str, key: str) -> dict[str, Any]:
-    if not isinstance(value, dict):
+    if not isinstance(found, str | int):
         raise UserError(
-            "not a JSON object", file=name, key=key, remedy='A row looks like {"question": ..., "gold": ...}'
+            "an id is a text or a whole number",
+            file=name,
+            key=f"row {index}, {source.id_field}",
+            value=found,
+            remedy="Name another field as id_field, or leave it out to number the rows",
         )
-    return value
-
-
-def _json_rows(path: Path, name: str) -> Iterator[dict[str, Any]]:
-    table = _parse_json(_read(path, name), name)
-    if isinstance(table, dict):
-        table = table.get("data")
-    if not isinstance(table, list):
-        raise UserError("neither a JSON array nor an object with an array under `data`", file=name, remedy="Convert it")
-    for index, value in enumerate(table):
-        yield _object(value, name, f"row {index}")
-
-
-def _json_lines(path: Path, name: str) -> Iterator[dict[str, Any]]:
-    for number, line in enumerate(_read(path, name).split("\n"), start=1):
-        if line.strip():
-            yield _object(_parse_json(line, name, f"line {number}"), name, f"line {number}")
-
-
-def _csv_rows(path: Path, name: str) -> Iterator[dict[str, Any]]:
-    # A short line leaves its last fields out, so that templates report them instead of reading "None".
-    for fields in csv.DictReader(_read(path, name).splitlines(keepends=True)):
-        yield {key: value for key, value in fields.items() if value is not None}
-
-
-def _parquet_rows(path: Path, name: str) -> Iterator[dict[str, Any]]:
-    from pyarrow import ArrowException
-    from pyarrow.parquet import read_table
-
-    try:
-        yield from read_table(path).to_pylist()
-    except (OSError, ArrowException) as error:
-        raise UserError(f"cannot be read: {error}", file=name, remedy="Check the path in the task file") from error
-
-
-_READERS: dict[str, Callable[[Path, str], Iterator[dict[str, Any]]]] = {
-    ".json": _json_rows,
-    ".jsonl": _json_lines,
-    ".csv": _csv_rows,
-    ".parquet": _parquet_rows,
-}
+    return str(found)

@@ -2,11 +2,11 @@
 
 from typing import Any
 
-import torch
 from transformers import Seq2SeqTrainingArguments
 from trl import SFTConfig
 
 from distillery.errors import UserError
+from distillery.jobs.gpus import torch_device
 from distillery.training.job import TrainingJob
 
 
@@ -14,9 +14,9 @@ def trainer_arguments(job: TrainingJob, steps: int) -> SFTConfig | Seq2SeqTraini
     """What TRL and transformers are told, for `steps` updates.
 
     Raises:
-        UserError: A batch cannot be divided over the devices.
+        UserError: A batch cannot be divided over the devices, or the job was given a GPU and torch sees none.
     """
-    train, architecture = job.train, job.architecture
+    train, architecture, device = job.train, job.architecture, torch_device()
     kind = SFTConfig if architecture == "causal" else Seq2SeqTrainingArguments
     warmup = round(train.warmup * steps)
     extra: dict[str, Any] = {}
@@ -32,7 +32,7 @@ def trainer_arguments(job: TrainingJob, steps: int) -> SFTConfig | Seq2SeqTraini
         optim="adamw_torch_fused",
         weight_decay=train.weight_decay,
         max_grad_norm=train.max_grad_norm or 0.0,
-        use_cpu=not torch.cuda.is_available(),  # transformers computes in bf16 on a CPU only if this is set
+        use_cpu=device == "cpu",  # transformers computes in bf16 on a CPU only if this is set
         bf16=train.precision == "bf16",
         fp16=False,
         tf32=None,
@@ -47,7 +47,7 @@ def trainer_arguments(job: TrainingJob, steps: int) -> SFTConfig | Seq2SeqTraini
         disable_tqdm=True,
         remove_unused_columns=False,
         dataloader_num_workers=0,
-        dataloader_pin_memory=torch.cuda.is_available(),
+        dataloader_pin_memory=device == "cuda",
         **extra,
     )
     share, spare = divmod(train.batch_size, arguments.world_size)

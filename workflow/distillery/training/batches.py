@@ -6,8 +6,9 @@ tokens.
 """
 
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -62,6 +63,51 @@ class EpochOrder(Sampler[int]):
         for epoch in range(-(-steps // self.steps_per_epoch())):
             updates = min(steps - epoch * self.steps_per_epoch(), self.steps_per_epoch())
             yield from islice(self.order(epoch), updates * self.batch_size)
+
+
+class ProcessPasses(Sampler[list[int]]):
+    """The passes of one of several processes that train together: its share of each batch of an epoch, in order.
+
+    A batch is divided evenly, also the last of an epoch, which may not be full: no row is left out and none comes
+    twice. Processes average their gradients after the last pass of a batch, so all make equally many; a process that
+    has too few rows makes empty passes (`collate_pass`).
+
+    Args:
+        rows: Most rows of a pass.
+        process: Number of this process, from 0.
+    """
+
+    def __init__(self, order: EpochOrder, rows: int, process: int = 0, processes: int = 1) -> None:
+        self.order, self.rows, self.process, self.processes = order, rows, process, processes
+
+    def __len__(self) -> int:
+        full, rest = divmod(len(self.order), self.order.batch_size)
+        return full * self._passes(self.order.batch_size) + self._passes(rest)
+
+    def __iter__(self) -> Iterator[list[int]]:
+        indices = iter(self.order)
+        while batch := list(islice(indices, self.order.batch_size)):
+            first, after = (len(batch) * number // self.processes for number in (self.process, self.process + 1))
+            share = batch[first:after]
+            for place in range(self._passes(len(batch))):
+                yield share[place * self.rows : (place + 1) * self.rows]
+
+    def _passes(self, batch: int) -> int:
+        largest_share = -(-batch // self.processes)
+        return -(-largest_share // self.rows)
+
+
+def collate_pass(features: list[dict[str, Any]], collate: Callable[[list[dict[str, Any]]], Any]) -> dict[str, Tensor]:
+    """The tensors of a pass; an empty pass is one token without loss, since a model needs some input."""
+    if features:
+        return dict(collate(features))
+    token = torch.zeros((1, 1), dtype=torch.int64)
+    return {
+        "input_ids": token,
+        "attention_mask": torch.ones_like(token),
+        "labels": torch.full_like(token, IGNORE),
+        "feedback": torch.zeros(1, dtype=torch.bool),
+    }
 
 
 class CausalCollator:

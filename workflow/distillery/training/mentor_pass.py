@@ -22,6 +22,7 @@ from transformers import AutoTokenizer
 
 from distillery.config.extensions import TEMPERATURES, SoftLabelForm
 from distillery.errors import UserError
+from distillery.jobs.gpus import torch_device
 from distillery.models.manifest import Manifest
 from distillery.models.tokenization import Example, encode_rows
 from distillery.records import TrainingRow
@@ -123,7 +124,7 @@ def write_soft_labels(
     half = precision == "bf16"
     targets = sum(len(example.target_ids) for example in examples)
     _check_space(out, targets, mentor.vocabulary.size, form, half)
-    device = torch.device("cuda", torch.cuda.current_device()) if torch.cuda.is_available() else torch.device("cpu")
+    device = torch.device(torch_device())
     model = load_model(folder, mentor.architecture, torch.bfloat16 if half else torch.float32)
     model = model.requires_grad_(False).eval().to(device)
     if model.config.vocab_size != mentor.vocabulary.size:

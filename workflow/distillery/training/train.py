@@ -28,6 +28,7 @@ from transformers.utils import logging as transformers_logging
 
 from distillery.config.extensions import refusal
 from distillery.errors import UserError
+from distillery.jobs.gpus import torch_device
 from distillery.models.sources import copy_tokenizer, new_folder
 from distillery.models.tokenization import Example, encode_rows
 from distillery.records import TrainingRow
@@ -232,7 +233,7 @@ def _keep_freed_memory() -> None:
     gradients of a wide vocabulary; without that a step took 11 % less CPU time (SmolLM2, 16 layers, one core) and
     0.3 GB more.
     """
-    if torch.cuda.is_available():
+    if torch_device() == "cuda":
         return
     trim_threshold, mmap_max = -1, -4  # names of malloc.h
     with contextlib.suppress(OSError, AttributeError):  # another libc has no such setting

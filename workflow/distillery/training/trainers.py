@@ -6,17 +6,20 @@ Both share one mixin; they differ only in how logits are aligned with labels.
 import sys
 import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
+from accelerate.data_loader import prepare_data_loader
 from torch import Tensor, nn
+from torch.utils.data import DataLoader
 from tqdm import tqdm
 from transformers import PreTrainedModel, Seq2SeqTrainer, TrainerCallback
 from trl import SFTTrainer
 
 from distillery.config.extensions import Objective
-from distillery.training.batches import EpochOrder
+from distillery.training.batches import EpochOrder, ProcessPasses, collate_pass
 from distillery.training.checkpoints import seal, writing_folder
 from distillery.training.forward import head_on, logits_of, next_tokens
 from distillery.training.losses import IGNORE
@@ -84,6 +87,8 @@ class ObjectiveMixin(_Trainer):
         rows = inputs.pop(ROWS, None)
         labels = self.aligned_labels(inputs.pop("labels"))
         feedback = _at_positions(inputs.pop("feedback", None), labels)
+        if not _carries_loss(labels):  # an empty pass: it adds nothing, and takes part in averaging the gradients
+            return self.logits(model, inputs, labels, everywhere=False).float().sum()
         everywhere = "all-positions" in self.objective.needs
         student = self.logits(model, inputs, labels, everywhere=everywhere)
         mentor = None
@@ -111,12 +116,28 @@ class ObjectiveMixin(_Trainer):
             counts = []
             for sample in samples:
                 labels = self.aligned_labels(sample["labels"])
-                counts.append(count_of(labels, _at_positions(sample.get("feedback"), labels)))
+                feedback = _at_positions(sample.get("feedback"), labels)
+                if not _carries_loss(labels):
+                    labels, feedback = labels[:0], None if feedback is None else feedback[:0]
+                counts.append(count_of(labels, feedback))
             self.counts = self.accelerator.reduce(torch.stack(counts).sum(dim=0).to(device), reduction="sum")
         return samples, items
 
-    def _get_train_sampler(self, *_ignored: Any) -> EpochOrder:
-        return self.order
+    def get_train_dataloader(self) -> DataLoader:
+        """The passes of this process.
+
+        The base class has accelerate deal passes out in turn, which repeats rows in the last batch of an epoch until
+        all processes have equally many.
+        """
+        args = self.args
+        passes = ProcessPasses(self.order, args.per_device_train_batch_size, args.process_index, args.world_size)
+        loader = DataLoader(
+            self.train_dataset,
+            batch_sampler=passes,
+            collate_fn=partial(collate_pass, collate=self.data_collator),
+            pin_memory=args.dataloader_pin_memory,
+        )
+        return prepare_data_loader(loader, args.device, num_processes=1, process_index=0, put_on_device=True)
 
     def get_decay_parameter_names(self, model: nn.Module) -> list[str]:
         """Weight decay on matrices only: not on norms, found by module type, and not on biases.
@@ -142,6 +163,7 @@ class ObjectiveMixin(_Trainer):
 
     def _save_checkpoint(self, model: nn.Module, trial: Any) -> None:
         super()._save_checkpoint(model, trial)
+        self.accelerator.wait_for_everyone()  # each process has written its random state
         if self.is_world_process_zero():
             seal(self.checkpoints, self.state.global_step, self.seconds())
         self.accelerator.wait_for_everyone()
@@ -169,6 +191,11 @@ class EncoderDecoderTrainer(ObjectiveMixin, Seq2SeqTrainer):
     def logits(self, model: nn.Module, inputs: dict[str, Tensor], labels: Tensor, *, everywhere: bool) -> Tensor:
         shifted = self.accelerator.unwrap_model(model).prepare_decoder_input_ids_from_labels(labels=labels)
         return logits_of(model, {**inputs, "decoder_input_ids": shifted}, labels, everywhere)
+
+
+def _carries_loss(labels: Tensor) -> bool:
+    """Whether any position does; the labels of an empty pass do not."""
+    return bool((labels != IGNORE).any())
 
 
 def _at_positions(of_rows: Tensor | None, labels: Tensor) -> Tensor | None:

@@ -12,13 +12,15 @@ Every answer that arrives is handed over, whatever else fails: `generate` yields
 How many requests run at a time is a fact of the account (DISTILLERY_API_CONCURRENCY, default 16).
 """
 
+import contextlib
 import json
 import logging
 import os
+import queue
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -58,6 +60,15 @@ class RequestRefused(Exception):
         super().__init__(message)
 
 
+class Flight:
+    """A request under way. What becomes of it is written by the thread that sends it, which Ctrl-C does not reach."""
+
+    def __init__(self, pending: PendingRequest, series: Series) -> None:
+        self.pending, self.series = pending, series
+        self.begun = False
+        self.outcome: Generated | Exception | None = None
+
+
 class ApiBackend(Backend):
     """An endpoint.
 
@@ -85,7 +96,10 @@ class ApiBackend(Backend):
         self._breaker = CircuitBreaker()
         self._retries = int(os.environ.get("DISTILLERY_API_RETRIES", str(RETRIES)))
         self._limit_field = "max_tokens"
-        self._flying: dict[Future[Generated], tuple[PendingRequest, Series]] = {}
+        self._flying: dict[Flight, None] = {}
+        """What was sent, oldest first. An answer leaves after it is stored: when `generate` is asked for the next."""
+        self._drained_by: float | None = None
+        self._landed: queue.SimpleQueue[Flight] = queue.SimpleQueue()
         self._client = openai.OpenAI(
             base_url=self._model["endpoint"],
             api_key=key,
@@ -115,48 +129,73 @@ class ApiBackend(Backend):
                 while waiting and len(self._flying) < most and not self._breaker.is_open:
                     if not self._affords(waiting[-1], series):
                         break
-                    request = waiting.pop()
-                    self._flying[pool.submit(self._answer, request, series)] = request, series
+                    flight = Flight(waiting.pop(), series)
+                    self._flying[flight] = None
+                    pool.submit(self._fly, flight)
                 if not self._flying:
                     break
-                done, _ = wait(self._flying, return_when=FIRST_COMPLETED)
-                for future in done:
-                    del self._flying[future]
-                    try:
-                        generated = future.result()
-                    except RequestRefused as refusal:
-                        failed.append(refusal)
-                        self._breaker.refused(refusal.reason)
-                        if refusal.key_refused:
-                            raise self._key_refused() from None
-                    else:
-                        self._breaker.answered()
-                        yield generated
+                flight = self._landed.get()
+                if isinstance(flight.outcome, Generated):
+                    self._breaker.answered()
+                    yield flight.outcome  # the caller stores it, and then asks for the next
+                elif isinstance(flight.outcome, RequestRefused):
+                    failed.append(flight.outcome)
+                    self._breaker.refused(flight.outcome.reason)
+                    if flight.outcome.key_refused:
+                        raise self._key_refused()
+                elif flight.outcome is not None:
+                    raise flight.outcome
+                self._flying.pop(flight, None)
         finally:
             pool.shutdown(wait=False, cancel_futures=True)
         if failed:
             raise self._failure(failed, len(requests), unsent=len(waiting))
 
     def answers_in_flight(self) -> Iterator[Generated]:
-        """Answers that were under way when the caller stopped; waits for them, but not for ever."""
-        self._stopped.set()  # no more tries, no more pauses
-        self._flying = {future: sent for future, sent in self._flying.items() if not future.cancelled()}
-        until = time.monotonic() + DRAIN_SECONDS
-        while self._flying and time.monotonic() < until:
-            done, _ = wait(self._flying, timeout=max(0.0, until - time.monotonic()), return_when=FIRST_COMPLETED)
-            for future in done:
-                del self._flying[future]
-                if future.exception() is None:
-                    yield future.result()
-        if self._flying:
-            logger.warning("%d answers did not come within %.0f s and are given up", len(self._flying), DRAIN_SECONDS)
-            self._flying.clear()
+        """Answers that the caller may not have when it stops; waits for those under way, but not for ever.
+
+        The answer that was handed over last comes again if the caller did not ask for the next. After an interruption
+        this can be called again: it gives what is left.
+        """
+        self._stopped.set()  # no more tries, no more pauses; a thread that begins now sends nothing
+        if self._drained_by is None:
+            self._drained_by = time.monotonic() + DRAIN_SECONDS
+        while self._flying:
+            for flight in list(self._flying):
+                begun, outcome = flight.begun, flight.outcome  # the thread may change both at any time, in this order
+                if isinstance(outcome, Generated):
+                    yield outcome
+                if outcome is not None or not begun:
+                    self._flying.pop(flight, None)
+            left = self._drained_by - time.monotonic()
+            if self._flying and left <= 0:
+                logger.warning("%d answers did not come within %.0f s: given up", len(self._flying), DRAIN_SECONDS)
+                self._flying.clear()
+            elif self._flying:
+                with contextlib.suppress(queue.Empty):
+                    self._landed.get(timeout=left)
         self._client.close()
+
+    def _fly(self, flight: Flight) -> None:
+        """Send one request, and write down what became of it. Runs in a thread.
+
+        `begun` is set before `_stopped` is read, and `answers_in_flight` works in the other order: so either this
+        thread sees that the job was stopped, or the job sees that this thread has begun.
+        """
+        flight.begun = True
+        try:
+            if self._stopped.is_set():
+                raise RequestRefused("stopped", "the job was stopped")
+            flight.outcome = self._answer(flight.pending, flight.series)
+        except Exception as fault:
+            flight.outcome = fault
+        finally:
+            self._landed.put(flight)
 
     def _affords(self, request: PendingRequest, series: Series) -> bool:
         """Whether the budget affords this request and all that are under way, each at its limit of tokens."""
         tokens = money = 0.0
-        for pending in [request, *(flying for flying, _ in self._flying.values())]:
+        for pending in [request, *(flight.pending for flight in self._flying)]:
             prompt_tokens = -(-len(pending.request.prompt) // CHARACTERS_PER_TOKEN)
             tokens += series.max_new_tokens
             money += price_of(self._identity, prompt_tokens, series.max_new_tokens)

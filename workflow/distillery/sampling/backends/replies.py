@@ -17,9 +17,10 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
+from distillery.tasks.reasoning import join_reasoning
+
 ENDED = {"stop": "stop", "eos": "stop", "end_turn": "stop", "length": "length", "max_tokens": "length"}
 REFUSED = {"content_filter", "refusal", "safety"}
-THINK, END_THINK = "<think>", "</think>"
 MOST_TOKENS = 10_000_000
 """More tokens than this in one answer are a fault of the server's counting."""
 CHARACTERS_PER_TOKEN = 4
@@ -96,11 +97,6 @@ def _chat(choice: Mapping[str, Any]) -> tuple[str, str]:
     if answer is None and not reasoning and reason == "stop":
         return "", "failed"
     return text, reason
-
-
-def join_reasoning(reasoning: str, answer: str) -> str:
-    """Reasoning and answer in one text, as models with a reasoning mode write them."""
-    return f"{THINK}\n{reasoning.strip()}\n{END_THINK}\n\n{answer}" if reasoning.strip() else answer
 
 
 def _parts(content: object) -> tuple[str | None, str]:

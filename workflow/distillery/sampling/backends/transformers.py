@@ -23,6 +23,7 @@ from transformers import (
     StopStringCriteria,
 )
 
+from distillery.jobs.gpus import torch_device
 from distillery.models.tokenization import target_start
 from distillery.sampling.backends.base import Backend, Generated, PendingRequest
 from distillery.sampling.logprobs import encode_choice, encode_scored, single_tokens, tail_of
@@ -35,7 +36,7 @@ class TransformersBackend(Backend):
     def __init__(self, folder: Path, architecture: str) -> None:
         loader = AutoModelForCausalLM if architecture == "causal" else AutoModelForSeq2SeqLM
         self._causal = architecture == "causal"
-        self._device = "cuda" if torch.cuda.is_available() else "cpu"
+        self._device = torch_device()
         self._tokenizer = AutoTokenizer.from_pretrained(folder, padding_side="left" if self._causal else "right")
         if self._tokenizer.pad_token is None:
             self._tokenizer.pad_token = self._tokenizer.eos_token

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from distillery.errors import UserError
+from distillery.jobs.gpus import torch_device
 from distillery.models.tokenization import encode_prompt
 from distillery.sampling.backends.base import Backend, Generated, PendingRequest
 from distillery.sampling.logprobs import encode_choice, encode_scored, single_tokens, tail_of
@@ -112,7 +113,16 @@ class VllmBackend(Backend):
         import torch
         from vllm import EngineArgs, LLMEngine
 
-        if not torch.cuda.is_available():
+        device = torch_device()
+        together = int(os.environ.get("DISTILLERY_TENSOR_PARALLEL", "1"))
+        if device == "cuda" and together > torch.cuda.device_count():
+            raise UserError(
+                f"the job has {torch.cuda.device_count()} GPUs",
+                key="DISTILLERY_TENSOR_PARALLEL",
+                value=together,
+                remedy=f"Give its rule as many: `--set-resources <rule>:gpu={together}`",
+            )
+        if device == "cpu":
             os.environ.setdefault("VLLM_CPU_KVCACHE_SPACE", str(CPU_CACHE_GIB))
             if torch.get_num_threads() < (os.cpu_count() or 1):
                 # A job with fewer threads than the machine has cores shares it: the system places them.
@@ -126,11 +136,11 @@ class VllmBackend(Backend):
             "enable_prefix_caching": True,
             "enable_chunked_prefill": False,  # in chunks, seeded requests crash the CPU engine
             "seed": 0,
-            "tensor_parallel_size": int(os.environ.get("DISTILLERY_TENSOR_PARALLEL", "1")),
+            "tensor_parallel_size": together,
             "trust_remote_code": False,
             "disable_log_stats": True,
         }
-        if not torch.cuda.is_available():
+        if device == "cpu":
             arguments["enforce_eager"] = True  # compiling takes longer than most CPU jobs
         if "DISTILLERY_GPU_MEMORY" in os.environ:
             arguments["gpu_memory_utilization"] = float(os.environ["DISTILLERY_GPU_MEMORY"])

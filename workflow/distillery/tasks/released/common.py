@@ -1,28 +1,72 @@
 """What the readers of releases share: published arrays, and records that were not sampled here."""
 
+import functools
 import hashlib
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, ParamSpec, TypeVar
+
+from pydantic import ValidationError
 
 from distillery.errors import UserError
-from distillery.files import read_json
+from distillery.foreign import parse_json, read_text
 from distillery.hashing import canonical_json
 from distillery.records import Completion, FinishReason, Question, Split
 
 FETCH = "Fetch the released files again, all from one release"
+
+Arguments = ParamSpec("Arguments")
+Result = TypeVar("Result")
+
+
+def reads_release(reader: Callable[Arguments, Result]) -> Callable[Arguments, Result]:
+    """Wraps a reader: what a file of another layout makes it raise becomes one error that names the file.
+
+    Released files have no schema. A reader takes the fields that it needs, and a missing field, or a number where a
+    text belongs, is a fault of the file.
+    """
+
+    @functools.wraps(reader)
+    def refusing(*args: Arguments.args, **kwargs: Arguments.kwargs) -> Result:
+        try:
+            return reader(*args, **kwargs)
+        except UserError:
+            raise
+        except (LookupError, TypeError, AttributeError, ValueError) as error:
+            paths = [str(value) for value in (*args, *kwargs.values()) if isinstance(value, Path)]
+            said = str(error)
+            if isinstance(error, ValidationError):
+                first = error.errors(include_url=False)[0]
+                said = f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
+            problem = f"not in the layout of the release ({type(error).__name__}: {said})"
+            raise UserError(problem, file=", ".join(paths), remedy=FETCH) from error
+
+    return refusing
+
+
+def read_release(path: Path) -> Any:
+    """The JSON document of a released file.
+
+    Raises:
+        UserError: It cannot be read, or is not JSON.
+    """
+    return parse_json(read_text(path), path, remedy=FETCH)
 
 
 def read_array(path: Path) -> list[dict[str, Any]]:
     """Rows of a published JSON array.
 
     Raises:
-        UserError: The file holds something else.
+        UserError: The file cannot be read, or holds something else.
     """
-    rows: Any = read_json(path)
+    rows = read_release(path)
     if isinstance(rows, dict):  # the final format of Fine-tune-CoT wraps the array
         rows = rows.get("data")
     if not isinstance(rows, list):
         raise UserError("neither a JSON array nor an object with one under `data`", file=path, remedy=FETCH)
+    for place, row in enumerate(rows):
+        if not isinstance(row, dict):
+            raise UserError("not a JSON object", file=path, key=f"row {place}", remedy=FETCH)
     return rows
 
 

@@ -11,13 +11,20 @@ from pathlib import Path
 from typing import Literal
 
 from distillery.errors import UserError
-from distillery.files import read_json
 from distillery.records import Completion, FinishReason, Question, Split
-from distillery.tasks.released.common import FETCH, read_array, replayed_completion, replayed_question
+from distillery.tasks.released.common import (
+    FETCH,
+    read_array,
+    read_release,
+    reads_release,
+    replayed_completion,
+    replayed_question,
+)
 
 Samples = Literal["greedy", "all"]
 
 
+@reads_release
 def fine_tune_cot_questions(task: str, dataset: Path, split: Path) -> dict[Split, list[Question]]:
     """Questions of a Fine-tune-CoT data set, per split in the order of the split file.
 
@@ -28,7 +35,7 @@ def fine_tune_cot_questions(task: str, dataset: Path, split: Path) -> dict[Split
     """
     rows = read_array(dataset)
     questions: dict[Split, list[Question]] = {}
-    splits: Mapping[Split, list[int]] = read_json(split)  # type: ignore[assignment]
+    splits: Mapping[Split, list[int]] = read_release(split)
     for name, numbers in splits.items():
         missing = [number for number in numbers if not 0 <= number < len(rows)]
         if missing:
@@ -40,6 +47,7 @@ def fine_tune_cot_questions(task: str, dataset: Path, split: Path) -> dict[Split
     return questions
 
 
+@reads_release
 def fine_tune_cot_completions(
     path: Path, questions: Iterable[Question], sampler: str, samples: Samples = "greedy"
 ) -> list[Completion]:
@@ -58,7 +66,7 @@ def fine_tune_cot_completions(
     Source: Fine-tune-CoT, specification sections 5.1 and 5.3. `metadata.method` is wrong in the released files and is
     not read.
     """
-    document = read_json(path)
+    document = read_release(path)
     named = re.fullmatch(r"D_([a-z_0-9]+?)(?:__.*)?\.json", path.name)
     said = document.get("metadata", {}).get("dataset_key")
     if named is None or named[1] != said:

@@ -13,9 +13,10 @@ from pathlib import Path
 
 from distillery.errors import UserError
 from distillery.records import Completion, Question, Split
-from distillery.tasks.released.common import FETCH, read_array, replayed_completion, replayed_question
+from distillery.tasks.released.common import FETCH, read_array, reads_release, replayed_completion, replayed_question
 
 
+@reads_release
 def mentor_kd_questions(task: str, train: Path, test: Path) -> dict[Split, list[Question]]:
     """Questions of a Mentor-KD data set (`skeleton/{task}_train.json` and `_test.json`).
 
@@ -31,6 +32,7 @@ def mentor_kd_questions(task: str, train: Path, test: Path) -> dict[Split, list[
     }
 
 
+@reads_release
 def mentor_kd_completions(path: Path, questions: Iterable[Question], sampler: str) -> list[Completion]:
     """Rationales of a released Mentor-KD file, in the order of the file; `sample_index` counts those of one question.
 

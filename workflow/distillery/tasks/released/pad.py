@@ -9,19 +9,19 @@ joins by the question's text, never by position. The files hold GSM8K **test** q
 and scoring, never for training.
 """
 
-import json
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from distillery.errors import UserError
-from distillery.files import read_json_lines
+from distillery.foreign import json_lines, read_text
 from distillery.records import Completion, FinishReason, Question, Split
-from distillery.tasks.released.common import replayed_completion
+from distillery.tasks.released.common import reads_release, replayed_completion
 
 _FETCH = "Fetch the released file again, as JSON lines"
 
 
+@reads_release
 def pad_questions(path: Path, task: str, split: Split, first: int) -> list[Question]:
     """The questions of a file of teacher programs, with their gold answers and worked solutions.
 
@@ -56,6 +56,7 @@ def pad_questions(path: Path, task: str, split: Split, first: int) -> list[Quest
     return questions
 
 
+@reads_release
 def pad_completions(path: Path, questions: Iterable[Question], sampler: str) -> list[Completion]:
     """What a model wrote for `questions`, unfiltered, in the order of the file; one completion for each row.
 
@@ -94,6 +95,7 @@ def pad_completions(path: Path, questions: Iterable[Question], sampler: str) -> 
     return completions
 
 
+@reads_release
 def pad_recorded_outputs(path: Path) -> list[str | None]:
     """What the authors recorded for each student program: its one printed line, or None if it ended in a traceback.
 
@@ -113,12 +115,11 @@ def pad_recorded_outputs(path: Path) -> list[str | None]:
 
 
 def _rows(path: Path) -> list[dict[str, Any]]:
-    try:
-        rows = read_json_lines(path)
-    except json.JSONDecodeError as error:
-        raise UserError("not a file of JSON lines", file=path, key=f"line {error.lineno}", remedy=_FETCH) from error
-    if not all(isinstance(row, dict) for row in rows):
-        raise UserError("a line is no JSON object", file=path, remedy=_FETCH)
+    rows = []
+    for number, row in json_lines(read_text(path), path, remedy=_FETCH):
+        if not isinstance(row, dict):
+            raise UserError("not a JSON object", file=path, line=number, remedy=_FETCH)
+        rows.append(row)
     return rows
 
 

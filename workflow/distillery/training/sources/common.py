@@ -5,10 +5,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from distillery.config.base import TaughtPart
 from distillery.config.recipe import Rows
 from distillery.hashing import draw_key
 from distillery.records import Completion, Outcome, Question, TrainingRow, Verdict
 from distillery.tasks.prompts import Renderer
+from distillery.tasks.reasoning import split_reasoning, taught_rationale
 
 
 @dataclass(frozen=True)
@@ -57,10 +59,10 @@ def rows_of_completions(given: SourceInputs) -> tuple[list[TrainingRow], Counter
         from distillery.programs.repair_rows import repair_rows
 
         assert given.repair is not None  # the recipe is checked: inject needs predict.refine
-        programs = [(question, chosen, reasoning(sampled.renderer, chosen.text)) for question, chosen in kept]
+        programs = [(question, chosen, rationale_of(sampled.renderer, chosen.text)) for question, chosen in kept]
         rows, unused = repair_rows(programs, given.name, source, given.repair, given.seed)
         return rows, +(dropped + unused)
-    return [_row(question, given.name, chosen, sampled.renderer, given.student) for question, chosen in kept], +dropped
+    return [_row(given, question, chosen) for question, chosen in kept], +dropped
 
 
 def _kept(
@@ -76,14 +78,18 @@ def _kept(
         qid, index = completion.qid, completion.sample_index
         if qid not in by_qid or (source.degree is not None and index >= source.degree):
             continue
-        rationale = reasoning(sampled.renderer, completion.text)
+        rationale = rationale_of(sampled.renderer, completion.text, source.taught)
         verdict = outcome[qid, index]
         if source.keep == "correct" and verdict != Outcome.RIGHT:
             dropped[verdict.value] += 1
-        elif source.truncated == "drop" and completion.finish_reason == "length":
+        elif source.truncated == "drop" and (
+            completion.finish_reason == "length" or not split_reasoning(completion.text).closed
+        ):
             dropped["truncated"] += 1
         elif not rationale:
             dropped["empty rationale"] += 1
+        elif _ends_early(given.student, completion.text, source.taught):
+            dropped["delimiter in the thinking"] += 1
         elif source.unique and (qid, same := _same(sampled.renderer, rationale)) in seen:
             dropped["repeated"] += 1
         else:
@@ -98,13 +104,19 @@ def _kept(
     return kept, dropped
 
 
-def reasoning(prompted: Renderer, text: str) -> str:
-    """What a completion reasons: the rationale before its answer, or its program; empty where there is none."""
+def rationale_of(prompted: Renderer, text: str, taught: TaughtPart = "reasoning") -> str:
+    """What a completion teaches: the part `taught` of its text, or its program; empty where there is none."""
     if prompted.prompt.form == "text":
-        return prompted.rationale(text)
+        return taught_rationale(prompted, text, taught)
     from distillery.programs.extract import extract
 
     return extract(text).program or ""
+
+
+def _ends_early(student: Renderer, text: str, taught: TaughtPart) -> bool:
+    """Whether the student would seem to answer inside the thinking, as it holds the delimiter and no tags mark it."""
+    delimiter = student.prompt.delimiter
+    return taught == "reasoning" and delimiter is not None and delimiter in split_reasoning(text).thinking
 
 
 def _same(prompted: Renderer, rationale: str) -> str:
@@ -116,12 +128,14 @@ def _same(prompted: Renderer, rationale: str) -> str:
     return normalise(rationale)
 
 
-def _row(question: Question, source: str, completion: Completion, prompted: Renderer, student: Renderer) -> TrainingRow:
+def _row(given: SourceInputs, question: Question, completion: Completion) -> TrainingRow:
+    assert given.sampled is not None  # a source with a sampler
+    rationale = rationale_of(given.sampled.renderer, completion.text, given.source.taught)
     return TrainingRow(
         qid=question.qid,
-        source=source,
+        source=given.name,
         sample_index=completion.sample_index,
         completion_id=completion.completion_id,
-        prompt=student.input(question.question),
-        target=student.target(reasoning(prompted, completion.text), question.gold, question.question),
+        prompt=given.student.input(question.question),
+        target=given.student.target(rationale, question.gold, question.question),
     )

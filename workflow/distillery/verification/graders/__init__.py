@@ -10,6 +10,9 @@ be compared; `robust` wants the delimiter, a complete text and an answer that st
     one text, delimiter missing      whole text                    the last, or none (`without_delimiter`)
     one text, prompt has none        whole text                    `choose`
 
+Thinking between `<think>` and `</think>` is never searched; a text that ends inside it has no answer
+(`distillery.tasks.reasoning`).
+
 >>> paper, robust = DEFAULT_GRADERS["number"]["paper"], DEFAULT_GRADERS["number"]["robust"]
 >>> grade("He has 3 + 2 = 5 eggs. --> 5.0", None, "stop", "5", paper, "-->")[:2]
 (<Outcome.WRONG: 'wrong'>, '5.0')
@@ -27,6 +30,7 @@ from typing import NamedTuple
 
 from distillery.config.task import Grader, Task
 from distillery.records import Outcome
+from distillery.tasks.reasoning import split_reasoning
 from distillery.verification.graders import choice, letters, number, text, yes_no
 from distillery.verification.graders.comparisons import COMPARISONS
 from distillery.verification.graders.kind import STRICT, GraderKind, last
@@ -93,19 +97,22 @@ def grade(
         return _NO_ANSWER[finish_reason]
     if grader.complete and finish_reason == "length" and answer_text is None:
         return _CUT
+    written = split_reasoning(text if answer_text is None else answer_text)
+    if not written.closed:
+        return _CUT_THINKING if finish_reason == "length" else _NO_END
     rule = _rule(grader)
     take_last = grader.choose == "last"
     if answer_text is not None:
-        region, where = answer_text, "in the answer call"
+        region, where = written.answer, "in the answer call"
     elif not delimiter or grader.delimiter == "none":
-        region, where = text, "in the whole text"
+        region, where = written.answer, "in the whole text"
     else:
-        _, found, region = text.partition(delimiter)
+        _, found, region = written.answer.partition(delimiter)
         where = "after the delimiter"
         if not found:
             if grader.without_delimiter == "unparsable":
                 return _CUT if finish_reason == "length" else _NO_DELIMITER
-            region, where, take_last = text, "in the whole text, as the delimiter is missing", True
+            region, where, take_last = written.answer, "in the whole text, as the delimiter is missing", True
     answer = rule.find(region, take_last)
     if answer is None:
         outcome = Outcome.TRUNCATED if finish_reason == "length" else Outcome.UNPARSABLE
@@ -119,6 +126,8 @@ _NO_ANSWER = {
     "failed": Graded(Outcome.FAILED, None, "the request failed"),
 }
 _CUT = Graded(Outcome.TRUNCATED, None, "cut off at the token limit")
+_CUT_THINKING = Graded(Outcome.TRUNCATED, None, "cut off inside the thinking")
+_NO_END = Graded(Outcome.UNPARSABLE, None, "the thinking has no end")
 _NO_DELIMITER = Graded(Outcome.UNPARSABLE, None, "the delimiter is missing")
 
 
