@@ -42,6 +42,13 @@ WIRING_SLIPS = [
         'if mentor.model == "student":\n            return student',
         'if mentor.model == "student":\n            return str(self.find("setups", setup).mentor)',
     ),
+    WiringSlip("rules/training.smk", "soft_labels=ask(training_inputs.soft_label_file)", "soft_labels=[]"),
+    WiringSlip(
+        "rules/training.smk",
+        "mentor=ask(training_inputs.soft_label_manifest)",
+        "mentor=ask(training_inputs.training_base)",
+    ),
+    WiringSlip("rules/training.smk", "precision=ask(training_inputs.training_precision)", 'precision="fp32"'),
     WiringSlip("rules/models.smk", 'model="{mentor}"', 'model="{model}"'),
     # Rows
     WiringSlip(

@@ -125,7 +125,7 @@ def test_a_task_whose_gold_does_not_pass_its_grader_stops_before_sampling(projec
 
 
 TRAINING = {
-    *("train_mentor", "train_student", "sample_mentor", "verify_mentor", "compose"),
+    *("train_mentor", "train_student", "sample_mentor", "verify_mentor", "soft_labels", "compose"),
     *("sample_predictions", "score", "tables", "all"),
 }
 CHANGES = {

@@ -57,6 +57,14 @@ def another_arm(project: Any) -> None:
     )
 
 
+def another_sweep(project: Any) -> None:
+    project.edit(
+        "config/experiments/tiny.yaml",
+        "  - {recipe: mentor-kd}",
+        "  - {recipe: mentor-kd}\n  - {recipe: mentor-kd, sweep: {objective.temperature: [1.0, 3.0]}}",
+    )
+
+
 BELOW_TRAINING = {"sample_predictions": 2, "score": 2, "tables": 1, "all": 1}
 BELOW_VERDICTS = {
     "compose": 3,
@@ -64,6 +72,7 @@ BELOW_VERDICTS = {
     "train_student": 2,
     "sample_mentor": 1,
     "verify_mentor": 1,
+    "soft_labels": 1,
     **BELOW_TRAINING,
 }
 SAMPLER_CHANGED = {"sample_teacher": 1, "verify": 1, **BELOW_VERDICTS}
@@ -136,6 +145,21 @@ CHANGES = [
         drawn=5,
     ),
     Change(
+        "a sweep over the temperature of soft labels",
+        another_sweep,
+        planned={
+            "compose": 2,
+            "soft_labels": 2,
+            "train_student": 2,
+            "sample_predictions": 2,
+            "score": 2,
+            "tables": 1,
+            "all": 1,
+        },
+        computed={"sample": 2, "score": 2, "tables": 1, "train": 2},
+        drawn=10,
+    ),
+    Change(
         "one more recipe",
         another_arm,
         planned={"compose": 1, "train_student": 1, "sample_predictions": 1, "score": 1, "tables": 1, "all": 1},
@@ -157,6 +181,7 @@ CHANGES = [
         planned={
             "check_vocabulary": 1,
             "compose": 2,
+            "soft_labels": 1,
             "train_mentor": 2,
             "sample_predictions": 2,
             "score": 2,
@@ -207,7 +232,7 @@ def test_a_grader_that_leaves_the_verdicts_as_they_were_trains_and_samples_nothi
     change_function("grade")(finished)
     ran = finished.run()
     assert not {"train", "sample", "compose", "tables"} & set(ran.computed)
-    assert ran.restored == {"compose": 3, "sample": 3, "tables": 1, "train": 3}
+    assert ran.restored == {"compose": 3, "sample": 3, "soft_labels": 1, "tables": 1, "train": 3}
 
 
 def test_a_setting_changed_and_changed_back_computes_nothing(finished):
@@ -224,7 +249,7 @@ def test_a_setting_changed_and_changed_back_computes_nothing(finished):
 def test_a_fresh_clone_with_the_caches_plans_all_and_computes_nothing(finished_template, project):
     work = finished_template.root / "work"
     ran = project.run(DISTILLERY_STORE=str(work / "completions"), DISTILLERY_CACHE=str(work / "cache"))
-    assert ran.computed == {} and sum(ran.restored.values()) == 22
+    assert ran.computed == {} and sum(ran.restored.values()) == 23
     assert project.records() == finished_template.records()
 
 

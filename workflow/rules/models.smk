@@ -3,6 +3,8 @@ rule base_model:
     input:
         parent=ask(source_inputs.parent_manifest),
         files=ask(source_inputs.local_model_files),
+        questions=ask(source_inputs.influence_questions),
+        exemplars=ask(source_inputs.influence_exemplars),
     output:
         folder=directory("<base_model>/model"),
         manifest="<base_model>/manifest.json",
@@ -12,12 +14,14 @@ rule base_model:
     priority: 50
     conda:
         "../../envs/training.yaml"
+    threads: ask(source_inputs.base_model_threads)
     resources:
         mem_mb=8_000,
         runtime=120,
     params:
         **stage("base_model"),
         spec=ask(source_inputs.model_settings),
+        prompt=ask(source_inputs.influence_prompt),
         name=wildcard("model"),
     script:
         "../scripts/base_model.py"

@@ -60,12 +60,44 @@ rule compose_pairs:
 ruleorder: compose_pairs > compose
 
 
+# What a trained mentor expects at every target token of the rows, for trainings on these rows. Equal rows and mentors are a
+# single computation, whatever the student, the seed and the weight of the loss: the cache answers for the others.
+rule soft_labels:
+    input:
+        rows="<rows>/rows.jsonl",
+        mentor=ask(training_inputs.soft_label_manifest),
+        checked=ask(training_inputs.vocabulary_checks),
+    output:
+        labels="<soft_labels>/labels.arrow",
+        summary="<soft_labels>/summary.json",
+        provenance="<soft_labels>/provenance.json",
+    log:
+        "logs/soft_labels/<cell>.log",
+    wildcard_constraints:
+        recipe=any_of(training_inputs.soft_label_recipes(workspace)),
+    priority: 20
+    conda:
+        "../../envs/training.yaml"
+    threads: 8
+    resources:
+        gpu=1,
+        mem_mb=8_000,
+        runtime=240,
+    params:
+        **stage("soft_labels"),
+        kept=ask(training_inputs.soft_label_settings),
+        precision=ask(training_inputs.training_precision),
+    script:
+        "../scripts/soft_labels.py"
+
+
 # A model trained on the rows of a recipe. The mentor of a setup is trained like any student, on a larger base.
 rule train_student:
     input:
         rows="<rows>/rows.jsonl",
         base=ask(training_inputs.training_base),
-        mentor=ask(training_inputs.soft_label_manifest),
+        mentor=ask(training_inputs.mentor_beside),
+        soft_labels=ask(training_inputs.soft_label_file),
         matched=ask(training_inputs.matched_rows),
         checked=ask(training_inputs.tokenizer_checks),
     output:

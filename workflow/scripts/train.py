@@ -19,6 +19,7 @@ def main(
     seed: int,
     progress: Path,
     mentor: Path | None = None,
+    soft_labels: Path | None = None,
     matched: Path | None = None,
 ) -> dict[str, Any]:
     """Write the trained model's folder, its manifest and the course of the training.
@@ -26,7 +27,8 @@ def main(
     The recipe's name is not given: recipes with equal rows, base model and settings are one training.
 
     Args:
-        base: Manifest of the base model. `mentor`: manifest of the soft labels' source.
+        base: Manifest of the base model. `mentor`: manifest of the model that runs beside the student.
+        soft_labels: What a mentor said before about these rows; then no mentor is given.
         form: What targets are, by the student's prompt.
         matched: Rows of another recipe: this training makes as many updates as that one would.
         progress: Folder of checkpoints; a training that finds some continues from the last.
@@ -53,6 +55,10 @@ def main(
     from distillery.jobs.gpus import torch_device
     from distillery.training.train import TrainingJob, train_model  # heavy, so after the inputs are known to be good
 
+    if soft_labels is not None:
+        from distillery.training.soft_labels import SoftLabels
+
+        SoftLabels(soft_labels).check_student(started_from)
     course = train_model(
         list(read_records(rows, TrainingRow)),
         TrainingJob(
@@ -62,6 +68,7 @@ def main(
             train=settings,
             objective=OBJECTIVES[objective["loss"]].model_validate(objective),
             mentor=mentor.parent / "model" if mentor else None,
+            soft_labels=soft_labels,
             architecture=started_from.architecture,
             form=form,
             seed=seed,

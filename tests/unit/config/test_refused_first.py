@@ -18,6 +18,7 @@ REPOSITORY = Path(__file__).parents[3]
 TABLE, TASK, COMMITTEE = "experiments/miniature.yaml", "tasks/arithmetic.yaml", "committees/miniature.yaml"
 WRITTEN = [{"question": f"{n}?", "rationale": "r", "gold": "1", "program": "p"} for n in range(60)]
 WITHOUT = [{key: text for key, text in exemplar.items() if key != "program"} for exemplar in WRITTEN]
+CUT, CHOSEN = {"kind": "pruned", "parent": "smollm2-135m"}, {"layers": 2, "task": "arithmetic", "prompt": "student-cot"}
 API = {"kind": "api", "id": "big-2026"}
 
 
@@ -172,6 +173,22 @@ FAULTS: dict[str, tuple[list[Change], str, list[str]]] = {
         "models.yaml",
         ["cut.parent", "causal"],
     ),
+    "layers chosen on no task": (
+        [("models.yaml", "cut", {**CUT, "drop_by_influence": {**CHOSEN, "task": "no"}})],
+        "models.yaml",
+        ["cut.drop_by_influence.task", "'no'", "arithmetic"],
+    ),
+    "layers chosen on a prompt without a target": (
+        [("models.yaml", "cut", {**CUT, "drop_by_influence": {**CHOSEN, "prompt": "zero-shot"}})],
+        "models.yaml",
+        ["cut.drop_by_influence.prompt", "zero-shot", "student-cot"],
+    ),
+    "layers listed and counted": (
+        [("models.yaml", "cut", {**CUT, "keep": [0], "drop_by_influence": CHOSEN})],
+        "models.yaml",
+        ["cut", "keep and drop_by_influence"],
+    ),
+    "a layer listed twice": ([("models.yaml", "cut", {**CUT, "drop": [3, 3]})], "models.yaml", ["cut.drop", "twice"]),
     # peer review
     "a reviewer without a weight": (
         [arm("mapd", set={"pairs.accept": {"aggregate": "weighted", "weights": {"fixed": 1.0}}})],

@@ -77,6 +77,11 @@ EDITS: dict[str, tuple[str, Callable[[str], str], set[str]]] = {
     "a constant of the losses": (
         "training/losses.py",
         lambda text: text.replace("IGNORE = -100", "IGNORE = -101"),
+        {"soft_labels", "train"},
+    ),
+    "the loss of soft labels": (
+        "training/losses.py",
+        lambda text: text.replace("def outcomes(self,", "def outcomes(self, /,").replace("def _kl(p", "def _kl(r"),
         {"train"},
     ),
     "a helper of the graders": (

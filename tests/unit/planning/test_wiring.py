@@ -28,6 +28,7 @@ REPOSITORY = Path(__file__).parents[3]
 STUDENT = "smollm2-135m-half"
 BASE = f"results/base_models/{STUDENT}/manifest.json"
 NOTHING: list[str] = []
+CHOSEN = {"layers": 4, "task": "dates", "prompt": "student-cot"}
 
 
 def trained(recipe: str, model: str = STUDENT, setup: str = "miniature") -> str:
@@ -63,6 +64,9 @@ def workspace(tmp_path_factory):
             sort_keys=False,
         )
     )
+    models = yaml.safe_load((config / "models.yaml").read_text())
+    models["chosen"] = {"kind": "pruned", "parent": "smollm2-135m", "drop_by_influence": CHOSEN}
+    (config / "models.yaml").write_text(yaml.safe_dump(models, sort_keys=False))
     setups = yaml.safe_load((config / "setups.yaml").read_text())
     setups["other"] = setups["miniature"] | {
         "teacher": "other-teacher",
@@ -158,6 +162,10 @@ def test_each_recipe_is_fed_by_the_producers_that_its_meaning_names(workspace, r
     ]
     assert training_inputs.training_base(workspace, wildcards) == expected.base
     assert training_inputs.soft_label_manifest(workspace, wildcards) == expected.soft_labels
+    labels = f"results/soft_labels/arithmetic/miniature/{recipe}/{STUDENT}/seed7/labels.arrow"
+    assert training_inputs.soft_label_file(workspace, wildcards) == (labels if expected.soft_labels else NOTHING)
+    assert training_inputs.mentor_beside(workspace, wildcards) == NOTHING
+    assert (recipe in training_inputs.soft_label_recipes(workspace)) == bool(expected.soft_labels)
     assert training_inputs.matched_rows(workspace, wildcards) == expected.matched
     assert training_inputs.tokenizer_checks(workspace, wildcards) == expected.checks
 
@@ -259,6 +267,41 @@ def test_reviews_come_from_every_model_and_from_people_whose_sheet_is_named(work
     assert committee_inputs.filled_sheet(workspace, anna) == f"arithmetic-other-mapd-{STUDENT}-seed1.csv"
     with pytest.raises(UserError, match=r"other-committee\.yaml: people\.bert\.sheet"):
         committee_inputs.filled_sheet(workspace, of_bert)
+
+
+def test_layers_are_chosen_on_train_questions_of_the_task_that_is_named(workspace):
+    chosen, plain = job("pad", model="chosen"), job("pad")
+    assert source_inputs.parent_manifest(workspace, chosen) == "results/base_models/smollm2-135m/manifest.json"
+    assert source_inputs.influence_questions(workspace, chosen) == "results/questions/dates/train.jsonl"
+    assert source_inputs.influence_exemplars(workspace, chosen) == "results/questions/dates/exemplars.jsonl"
+    assert source_inputs.influence_prompt(workspace, chosen)["prompt"] == "student-cot"
+    assert source_inputs.influence_questions(workspace, plain) == NOTHING
+    assert source_inputs.influence_prompt(workspace, plain) is None
+
+
+@pytest.mark.parametrize(
+    ("settings", "kept", "beside"),
+    [
+        ({"soft_labels": "top-k", "k": 9}, {"form": "top-k", "k": 9}, NOTHING),
+        ({"soft_labels": "online"}, None, MENTOR_SFT),
+        ({"mask": "repo-compat"}, None, MENTOR_SFT),
+        ({"lambda": 0.0}, None, NOTHING),
+        ({"lambda": 0.9, "temperature": 5.0}, {"form": "exact", "k": None}, NOTHING),
+    ],
+    ids=str,
+)
+def test_the_mentor_reads_the_rows_before_or_runs_beside_the_student_or_not_at_all(tmp_path, settings, kept, beside):
+    config = shutil.copytree(REPOSITORY / "config", tmp_path / "config")
+    recipe = yaml.safe_load((config / "recipes/mentor-kd.yaml").read_text())
+    recipe["objective"] |= settings
+    (config / "recipes/mentor-kd.yaml").write_text(yaml.safe_dump(recipe))
+    changed, where = load_workspace({"experiments": ["miniature"]}, config), job("mentor-kd")
+    assert training_inputs.mentor_beside(changed, where) == beside
+    stored = training_inputs.soft_label_file(changed, where)
+    assert bool(stored) == (kept is not None)
+    if kept is not None:
+        assert training_inputs.soft_label_settings(changed, where) == kept
+        assert training_inputs.training_precision(changed, where) == "bf16"
 
 
 REVIEWS = [f"{FOLDER}/members/smollm2-135m/reviews.jsonl"]

@@ -17,6 +17,8 @@ import torch
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM
 
+from distillery.training.objectives import OBJECTIVES
+
 from ..scripts import script
 
 CROSS_ENTROPY = {"loss": "cross-entropy"}
@@ -82,24 +84,33 @@ def train(
     mentor: Path | None = None,
     matched: Path | None = None,
 ) -> Trained:
-    """Run the stage `train`, in this process."""
+    """Run the stage `train`, in this process; before it `soft_labels`, as rules do where the objective stores them."""
     main = script("train").main
     extra = {"recipe": "r"} if "recipe" in inspect.signature(main).parameters else {}
     if "WORLD_SIZE" not in os.environ:  # else the processes of one training share the folder
         shutil.rmtree(out, ignore_errors=True)
     out.mkdir(parents=True, exist_ok=True)
+    rows = rows or write_rows(out / "rows.jsonl", ROWS)
+    settings = {**PLAIN, **(train or {})}
+    stored = None
+    form = OBJECTIVES[objective["loss"]].model_validate(objective).soft_label_form
+    if mentor is not None and form is not None:
+        stored = out / f"labels{os.environ.get('RANK', '')}.arrow"
+        kept = form.model_dump(mode="json")
+        script("soft_labels").main(rows, mentor, stored, out / "labels.json", kept, settings["precision"])
     main(
-        rows=rows or write_rows(out / "rows.jsonl", ROWS),
+        rows=rows,
         base=base,
         folder=out / "model",
         manifest=out / "manifest.json",
         summary=out / "summary.json",
-        train={**PLAIN, **(train or {})},
+        train=settings,
         objective=objective,
         form="text",
         seed=seed,
         progress=out / "progress",
-        mentor=mentor,
+        mentor=None if stored else mentor,
+        soft_labels=stored,
         matched=matched,
         **extra,
     )

@@ -206,10 +206,10 @@ def test_the_seed_decides_dropout(tmp_path, architecture, config):
     assert runs[0].losses[0] != pytest.approx(still, rel=1e-5), "dropout is on while the student trains"
 
 
-@pytest.mark.parametrize("loss_weight", [1.0, 0.25])
-def test_soft_labels_are_those_of_the_given_mentor_without_its_dropout(base, tmp_path, loss_weight):
+@pytest.mark.parametrize(("loss_weight", "way"), [(1.0, "exact"), (0.25, "exact"), (0.25, "online")])
+def test_soft_labels_are_those_of_the_given_mentor_without_its_dropout(base, tmp_path, loss_weight, way):
     mentor = base_model(tmp_path / "mentor", seed=7, config={"attention_dropout": 0.5})
-    objective = {"loss": "mentor-kd", "lambda": loss_weight, "temperature": 2.0}
+    objective = {"loss": "mentor-kd", "lambda": loss_weight, "temperature": 2.0, "soft_labels": way}
     runs = [train(base, tmp_path / f"out{n}", {"epochs": 1}, objective=objective, mentor=mentor) for n in range(2)]
     total, tokens = 0.0, 0
     student, teacher = load(base).eval(), load(mentor).eval()

@@ -18,13 +18,14 @@ from transformers import (
 from distillery.config.model import RandomModel
 from distillery.config.recipe import Lora, Train
 from distillery.errors import UserError
-from distillery.models.sources import prepare_model
+from distillery.models.sources import prepare_model, read_manifest
 from distillery.models.tokenization import encode_prompt, encode_rows, encode_target
 from distillery.records import TrainingRow
 from distillery.training.batches import CausalCollator, EpochOrder, Seq2SeqCollator
 from distillery.training.checkpoints import last_whole
 from distillery.training.held_out import hold_out
 from distillery.training.losses import IGNORE
+from distillery.training.mentor_pass import write_soft_labels
 from distillery.training.objectives.cross_entropy import CrossEntropy
 from distillery.training.objectives.mentor_kd import MentorKD
 from distillery.training.train import MachineOptions, TrainingJob, train_model
@@ -32,6 +33,7 @@ from distillery.training.trainers import CausalTrainer, ObjectiveMixin, head_on
 
 SFT = CrossEntropy(loss="cross-entropy")
 KD = MentorKD(loss="mentor-kd")
+TOP_K = KD.model_copy(update={"soft_labels": "top-k", "k": 9})
 OBJECTIVES = {"sft": SFT, "kd": KD, "published": KD.model_copy(update={"mask": "repo-compat"})}
 ONE_ROW = MachineOptions(device_batch_size=1)
 EVERY_OTHER_STEP = MachineOptions(checkpoint_steps=2)
@@ -72,13 +74,17 @@ def models(tmp_path_factory):
     return folder
 
 
-def fit(models, work, *, name="out", base="student", rows=None, callbacks=(), **settings):
-    """Train; return the summary and the weights."""
+def fit(models, work, *, name="out", base="student", rows=None, callbacks=(), stored=None, **settings):
+    """Train; return the summary and the weights. `stored`: the mentor whose soft labels are stored before."""
     job = {"architecture": "causal", "objective": SFT, "train": TRAIN, "seed": 1, **settings}
     if "mentor" in job:
         job["mentor"] = models / job["mentor"]
     job |= {"base": models / base, "out": work / name, "checkpoints": work / f"checkpoints_{name}"}
     rows = some_rows() if rows is None else rows
+    if stored is not None:
+        job["soft_labels"], form = work / "labels.arrow", job["objective"].soft_label_form
+        about = read_manifest(models / stored)
+        write_soft_labels(rows, models / stored, about, job["soft_labels"], form=form, precision="fp32")
     summary = train_model(rows, TrainingJob(**job), callbacks=callbacks)
     return summary, load_file(work / name / "model.safetensors")
 
@@ -258,10 +264,10 @@ def test_soft_labels_without_a_mentor_are_refused(models, tmp_path):
         fit(models, tmp_path, objective=KD)
 
 
-@pytest.mark.parametrize("objective", OBJECTIVES.values(), ids=OBJECTIVES)
+@pytest.mark.parametrize("objective", [*OBJECTIVES.values(), TOP_K], ids=[*OBJECTIVES, "kd from stored labels"])
 def test_gradient_accumulation_changes_nothing(models, tmp_path, objective):
     """Rows of very unequal length, and an epoch whose last batch is not full: means of means would differ."""
-    mentor = {"mentor": "mentor"} if objective is not SFT else {}
+    mentor = {"stored" if objective is TOP_K else "mentor": "mentor"} if objective is not SFT else {}
     whole, weights = fit(models, tmp_path, name="whole", objective=objective, **mentor)
     parts, others = fit(models, tmp_path, name="parts", objective=objective, **mentor, machine=ONE_ROW)
     assert parts.steps == whole.steps
@@ -371,6 +377,7 @@ CASES = {
     "in the first epoch": {"step": 5},
     "where an epoch ends": {"step": 7},
     "kd": {"objective": KD, "mentor": "mentor"},
+    "kd from stored labels": {"objective": TOP_K, "stored": "mentor"},
     "lora with dropout": {"train": TRAIN.model_copy(update={"lora": Lora(rank=4, dropout=0.3)})},
     "t5 with dropout": {"base": "t5", "architecture": "encoder-decoder"},
     "accumulated": {"machine": MachineOptions(device_batch_size=2, checkpoint_steps=2)},

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from distillery.config.committee_checks import check_committee, check_pairs
 from distillery.config.experiment_checks import check_experiments
-from distillery.config.model import ApiModel, PrunedModel
+from distillery.config.model import ApiModel, Influence, PrunedModel
 from distillery.config.names import named
 from distillery.config.recipe import Recipe
 from distillery.config.task import FileSource, GeneratorSource, ReasoningGymSource
@@ -81,12 +81,31 @@ def _models(workspace: "Workspace") -> Iterator[UserError]:
             yield UserError(
                 "a pruned model is cut from a whole one, not from another pruned one",
                 value=model.parent,
-                remedy=f"Prune {parent.parent} with a larger keep_every",
+                remedy=f"Prune {parent.parent} itself, with other layers",
                 **where,
             )
         elif parent is not None and "encoder-decoder" in (parent.architecture, model.architecture):
             remedy = "Choose a causal parent, or a smaller model"
             yield UserError("only causal models can be pruned", value=model.parent, remedy=remedy, **where)
+        if model.drop_by_influence is not None:
+            yield from _influence(workspace, name, model.drop_by_influence)
+
+
+def _influence(workspace: "Workspace", name: str, influence: Influence) -> Iterator[UserError]:
+    def where(key: str) -> dict:
+        return workspace.where("models", name, "drop_by_influence", key)
+
+    yield from named(workspace, "tasks", influence.task, where("task"))
+    yield from named(workspace, "prompts", influence.prompt, where("prompt"))
+    prompt = workspace.prompts.get(influence.prompt)
+    if prompt is not None and (prompt.target is None or prompt.chat):
+        yield UserError(
+            "the influence of layers is measured on the target of a plain prompt, and this one has "
+            + ("no `target`" if prompt.target is None else "a chat template"),
+            value=influence.prompt,
+            remedy="Name a student's prompt, such as student-cot",
+            **where("prompt"),
+        )
 
 
 def _has_weights(workspace: "Workspace", name: str | None, where: dict) -> Iterator[UserError]:

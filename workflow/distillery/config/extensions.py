@@ -17,13 +17,24 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, NamedTuple
 
-from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler, TypeAdapter, ValidationError, ValidationInfo
+from pydantic import Field, GetCoreSchemaHandler, GetJsonSchemaHandler, TypeAdapter, ValidationError, ValidationInfo
 from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
 from distillery.config.base import Section
 
 KNOWN = "x-known"
 """Key of a JSON schema that names a kind of extension; `json_schema` puts the known extensions in its place."""
+
+
+TEMPERATURES = (0.5, 1.0, 1.25, 1.5, 1.75, 2.0, 2.5, 3.0, 4.0, 5.0)
+"""Temperatures at which top-k soft labels know the mass of their tail."""
+
+
+class SoftLabelForm(Section):
+    """How a mentor's distributions are stored: all of each, or its likeliest tokens and the mass of the others."""
+
+    form: Literal["exact", "top-k"] = "exact"
+    k: int | None = Field(None, ge=1)
 
 
 class Objective(Section):
@@ -50,6 +61,15 @@ class Objective(Section):
     def tasks(self) -> tuple[str, ...]:
         """Of an objective that needs pairs: the rows of a pair that are trained on, by their source."""
         return ()
+
+    @property
+    def soft_label_form(self) -> SoftLabelForm | None:
+        """How the mentor's distributions are stored before the training.
+
+        None: no mentor is needed, or it has to run beside the student, as padding and prompts take part in the loss.
+        """
+        stored = "mentor" in self.needs and not self.needs & {"all-positions", "supervised-padding"}
+        return SoftLabelForm() if stored else None
 
     def compute(self, batch: Any) -> Any:
         """The loss of a micro-batch (`distillery.training.objectives.batch.Batch`), a scalar tensor."""

@@ -1,9 +1,10 @@
 """`config/models.yaml`: where weights come from. A model is named once; its name stands in paths."""
 
-from typing import Annotated, Literal
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from distillery.config.base import Name, Section
 
@@ -43,13 +44,72 @@ class WheelModel(_Common):
     sha256: str = Field(pattern=r"^[0-9a-f]{64}$", description="Digest of that file.")
 
 
+Layer = Annotated[int, Field(ge=0, strict=True)]
+CHOICES = ("keep_every", "keep", "drop", "drop_by_influence")
+
+
+class Influence(Section):
+    """Layers are left out that a few train questions need least. The manifest says which, with the losses measured."""
+
+    layers: int = Field(ge=1, strict=True, description="How many layers are left out.")
+    method: Literal["greedy", "one-pass"] = Field(
+        "greedy",
+        description="`greedy`: again and again the layer whose removal costs least loss; `one-pass`: the layers whose "
+        "output is most like their input (cosine similarity).",
+    )
+    task: Name = Field(
+        description="Task whose train questions are read, each with its worked solution and gold answer."
+    )
+    prompt: Name = Field(description="Prompt with a `target`: how a question and its solution become a text.")
+    questions: int = Field(16, ge=1, description="How many train questions are read.")
+    seed: int = Field(0, description="Draws the questions.")
+
+
 class PrunedModel(_Common):
-    """A smaller model of the same vocabulary: some layers of a parent are kept, with their weights."""
+    """A smaller model of the same vocabulary: some layers of a parent are kept, with their weights.
+
+    One of `keep_every`, `keep`, `drop` and `drop_by_influence` says which; without any, every second layer is kept.
+    """
 
     kind: Literal["pruned"]
     parent: Name
-    keep_every: int = Field(2, ge=2, description="Keep layers 0, n, 2n, ...")
-    keep_last: bool = Field(True, description="The last layer is kept too: the output head was trained on it.")
+    keep_every: int | None = Field(None, ge=2, description="Keep layers 0, n, 2n, ...; 2 where nothing else is chosen.")
+    keep_last: bool | None = Field(
+        None,
+        description="With `keep_every`: the last layer is kept too, as the output head was trained on it. True by "
+        "default.",
+    )
+    keep: list[Layer] | None = Field(None, min_length=1, description="The layers to keep, counted from 0.")
+    drop: list[Layer] | None = Field(None, min_length=1, description="The layers to leave out, counted from 0.")
+    drop_by_influence: Influence | None = Field(None, description="How many layers to leave out, and on which texts.")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _every_second_by_default(cls, given: Any) -> Any:
+        if not isinstance(given, Mapping):
+            return given
+        if all(given.get(key) is None for key in CHOICES):
+            given = {**given, "keep_every": 2}
+        if given.get("keep_every") is not None and given.get("keep_last") is None:
+            given = {**given, "keep_last": True}
+        return given
+
+    @field_validator("keep", "drop")
+    @classmethod
+    def _no_layer_twice(cls, layers: list[int] | None) -> list[int] | None:
+        twice = sorted({layer for layer in layers or [] if (layers or []).count(layer) > 1})
+        if twice:
+            raise ValueError(f"a layer is listed twice: {', '.join(map(str, twice))}; list each layer once")
+        return layers
+
+    @model_validator(mode="after")
+    def _one_choice(self) -> "PrunedModel":
+        made = [key for key in CHOICES if getattr(self, key) is not None]
+        if len(made) > 1:
+            raise ValueError(f"{' and '.join(made)} both choose layers; give one of {', '.join(CHOICES)}")
+        if self.keep_last is not None and self.keep_every is None:
+            raise ValueError(f"keep_last belongs to keep_every; {made[0]} says of every layer whether it is kept")
+        return self
 
 
 class RandomModel(_Common):

@@ -112,6 +112,8 @@ def _task(workspace: "Workspace", name: str) -> Iterator[UserError]:
 
 def _model(workspace: "Workspace", name: str) -> Iterator[UserError]:
     model = workspace.models[name]
+    if isinstance(model, PrunedModel) and model.drop_by_influence is not None:
+        yield from _task(workspace, model.drop_by_influence.task)
     if isinstance(model, LocalModel):
         where = workspace.where("models", name, "path")
         if not Path(model.path).is_dir():

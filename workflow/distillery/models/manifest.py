@@ -6,8 +6,8 @@ A model is a folder; its manifest is what later stages depend on and what their 
     <folder>/manifest.json    digests, identity, vocabulary, and, for trained models, where they came from
 
 `identity` names the weights, not the folder: `hub:<id>@<commit>`, `wheel:sha256:<hex>`,
-`pruned(<parent identity>):keep_every=2,keep_last=true`, and `weights:<hex>` where nothing but the bytes can name them
-(local, random and trained models). Reading and writing manifests needs no deep-learning library.
+`pruned(<parent identity>):keep_every=2,keep_last=true` or `...:keep=0+2+5`, and `weights:<hex>` where nothing but the
+bytes can name them (local, random and trained models). Reading and writing manifests needs no deep-learning library.
 """
 
 import hashlib
@@ -17,7 +17,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from distillery.errors import UserError
 from distillery.files import read_json, sha256_file, write_json
@@ -50,6 +50,25 @@ class Training(_Frozen):
     steps: int
 
 
+class Pruning(_Frozen):
+    """How the layers of a pruned model were chosen, where a measurement chose them (`distillery.models.pruning`)."""
+
+    method: Literal["greedy", "one-pass"]
+    kept: list[int]
+    """Layers of the parent that the model has."""
+    dropped: list[int]
+    """The others, in the order in which they were left out."""
+    loss: float
+    """Of the whole parent on the target tokens, in nats per token."""
+    losses: list[float]
+    """The same after each layer that was left out."""
+    similarities: list[float] | None
+    """Mean cosine similarity of input and output of each layer of the parent; for `one-pass`."""
+    questions: list[str]
+    """The train questions whose worked solutions were read."""
+    target_tokens: int
+
+
 class Manifest(_Frozen):
     """What a model folder holds."""
 
@@ -66,6 +85,9 @@ class Manifest(_Frozen):
     layers: int
     """Decoder layers; of an encoder-decoder, the encoder's."""
     training: Training | None = None
+    pruning: Pruning | None = Field(
+        None, exclude_if=lambda pruning: pruning is None
+    )  # manifests without it are as ever
 
 
 def describe_model(
@@ -76,6 +98,7 @@ def describe_model(
     architecture: str,
     identity: str | None = None,
     training: Training | None = None,
+    pruning: Pruning | None = None,
     where: str | None = None,
 ) -> Manifest:
     """Read a model folder and describe it.
@@ -87,6 +110,7 @@ def describe_model(
         architecture: `causal` or `encoder-decoder`.
         identity: Name of the weights; None derives `weights:<sha256>` from the digests of all files.
         training: Where trained weights came from.
+        pruning: The measurement that chose the layers of pruned weights.
         where: Name of the folder in messages; its path by default.
 
     Raises:
@@ -111,6 +135,7 @@ def describe_model(
         parameters=sum(math.prod(header.shape) for header in tensors.values()),
         layers=_number(where or folder, config, LAYER_KEYS),
         training=training,
+        pruning=pruning,
     )
 
 

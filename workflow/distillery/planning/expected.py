@@ -37,11 +37,12 @@ class Expectations:
         return count.samples
 
     def tokens(self, forecast: Forecast) -> int | None:
-        """Tokens that a training will read over all epochs; None where nobody can tell."""
+        """Tokens that a training will read over all epochs, or a mentor once; None where nobody can tell."""
         job = forecast.node.job
+        epochs = job.params["train"]["epochs"] if job.stage == stages.TRAIN else 1
         (rows,) = as_list(job.inputs.get("matched") or job.inputs["rows"])
         units, each = self.units(rows), self.rates.tokens_per_unit(forecast)
-        return None if units is None or each is None else round(units * each) * job.params["train"]["epochs"]
+        return None if units is None or each is None else round(units * each) * epochs
 
     def units(self, rows: Path) -> float | None:
         """Rows, or pairs of rows, in a file; None where nobody can tell."""

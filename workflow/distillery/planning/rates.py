@@ -14,7 +14,7 @@ from distillery.files import read_json_lines
 from distillery.jobs.cache import ArtifactCache
 from distillery.planning.forecast import Forecast
 from distillery.planning.shipped import Records, Shipped, records_in, shipped_rates
-from distillery.planning.stages import BATCH_SIZE, REFINE, SEARCH, StageCost, at, cost_of
+from distillery.planning.stages import BATCH_SIZE, REFINE, SEARCH, TRAIN, StageCost, at, cost_of
 from distillery.programs.self_refinement import most_repairs
 from distillery.programs.step_search import most_lines
 
@@ -72,11 +72,11 @@ class Rates:
         return None
 
     def tokens_per_unit(self, forecast: Forecast) -> float | None:
-        """Tokens of one row, or of one pair of rows, in a training like this one."""
+        """Tokens of one row, or of one pair of rows, in a training like this one; or in any, for a mentor's rows."""
         for records in (self.records, self.shipped.jobs):
             counted = [
                 record
-                for record in _of_stage(records, forecast.node.job.stage)
+                for record in _of_stage(records, TRAIN)
                 if _work(record, "steps") and _work(record, "tokens") and _batch_size(record)
             ]
             alike = _alike(counted, forecast) or counted

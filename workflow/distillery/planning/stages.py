@@ -44,7 +44,7 @@ TOKENS = "tokens"
 BATCH_SIZE = "train.batch_size"
 
 SAMPLE, ASK_TEACHERS, PEER_REVIEW, REFINE, SEARCH = "sample", "ask_teachers", "peer_review", "refine", "search"
-TRAIN, COMPOSE, COMPOSE_PAIRS = "train", "compose", "compose_pairs"
+TRAIN, SOFT_LABELS, COMPOSE, COMPOSE_PAIRS = "train", "soft_labels", "compose", "compose_pairs"
 QUESTIONS, MISTAKES, BASE_MODEL = "questions", "mistakes", "base_model"
 
 STAGES = {
@@ -56,7 +56,8 @@ STAGES = {
     TRAIN: StageCost(
         TOKENS, ("objective.loss", "form", "train.lora", "train.precision", "train.batch_size"), None, "base"
     ),
-    BASE_MODEL: StageCost(None, ("spec.kind",)),
+    SOFT_LABELS: StageCost(TOKENS, ("kept.form", "precision"), None, "mentor"),
+    BASE_MODEL: StageCost(None, ("spec.kind", "spec.drop_by_influence.method")),
 }
 """Stage -> how its jobs are compared."""
 

@@ -39,7 +39,9 @@ class TrainingJob:
         objective: Section of the recipe: which loss.
         architecture: `causal` or `encoder-decoder`.
         seed: Decides row order, dropout and adapter initialisation.
-        mentor: Prepared folder of the mentor, for objectives that need one; of the same vocabulary.
+        mentor: Prepared folder of a mentor that runs beside the student, for objectives that need one; of the same
+            vocabulary.
+        soft_labels: File of what a mentor said before about the same rows, in its place.
         form: What targets are: texts, or programs, whose white space the tokenizer must keep.
         steps: Updates to make instead of `train.epochs`, repeating the rows (a compute-matched control).
         machine: Options that are no part of the result.
@@ -53,6 +55,7 @@ class TrainingJob:
     architecture: Architecture
     seed: int
     mentor: Path | None = None
+    soft_labels: Path | None = None
     form: Form = "text"
     steps: int | None = None
     machine: MachineOptions = MachineOptions()

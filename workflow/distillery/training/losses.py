@@ -3,6 +3,7 @@
     cross_entropy_loss   the student imitates the target text
     soft_label_loss      the student imitates a mentor's distribution over the next token
     divergence_sum       the sum behind it, over given positions
+    TopK                 a mentor's distribution as its likeliest tokens and the mass of all others
 
 Logits and labels are ALIGNED: position i of the logits predicts position i of the labels. A causal model's output has
 to be shifted against its input by the caller; an encoder-decoder's is aligned already. A label of IGNORE (-100) marks
@@ -15,6 +16,7 @@ vocabularies of two model families (`distillery.models.manifest.same_vocabulary`
 
 import math
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import torch
@@ -52,7 +54,7 @@ def cross_entropy_loss(student_logits: Tensor, labels: Tensor, items: Tensor | i
 
 def soft_label_loss(
     student_logits: Tensor,
-    mentor_logits: Tensor,
+    mentor_logits: "Tensor | TopK",
     labels: Tensor,
     temperature: float = 1.0,
     divergence: Divergence = "forward-kl",
@@ -63,7 +65,7 @@ def soft_label_loss(
 
     Args:
         student_logits: (..., vocabulary).
-        mentor_logits: Same shape, same vocabulary; gets no gradient.
+        mentor_logits: Same shape, same vocabulary; gets no gradient. Or `TopK` of the positions with loss.
         labels: (...), int64; IGNORE marks prompt and padding.
         temperature: Divides both logits (tau); no tau**2 factor, as in the paper.
         divergence: With p the mentor and q the student: `forward-kl` KL(p||q), `reverse-kl` KL(q||p),
@@ -80,16 +82,19 @@ def soft_label_loss(
     """
     check_shapes(student_logits, labels, mentor_logits)
     student, targets = _supervised(student_logits, labels)
-    mentor, _ = _supervised(mentor_logits, labels)
+    mentor = mentor_logits if isinstance(mentor_logits, TopK) else _supervised(mentor_logits, labels)[0]
     total = divergence_sum(student, mentor, temperature, divergence, skew)
     return total / (targets.numel() if items is None else items)
 
 
-def check_shapes(student_logits: Tensor, labels: Tensor, mentor_logits: Tensor | None = None) -> None:
+def check_shapes(student_logits: Tensor, labels: Tensor, mentor_logits: "Tensor | TopK | None" = None) -> None:
     """Raise a ValueError where logits and labels, or the logits of mentor and student, do not fit."""
     if student_logits.shape[:-1] != labels.shape:
         raise ValueError(f"logits {tuple(student_logits.shape)} and labels {tuple(labels.shape)} do not fit")
-    if mentor_logits is not None and mentor_logits.shape != student_logits.shape:
+    if isinstance(mentor_logits, TopK):
+        if len(mentor_logits.tokens) != int((labels != IGNORE).sum()):
+            raise ValueError(f"soft labels of {len(mentor_logits.tokens)} positions and labels {tuple(labels.shape)}")
+    elif mentor_logits is not None and mentor_logits.shape != student_logits.shape:
         raise ValueError(
             f"student logits {tuple(student_logits.shape)} and mentor logits {tuple(mentor_logits.shape)} differ"
         )
@@ -105,11 +110,76 @@ def _supervised(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
     return logits[kept], labels[kept]
 
 
-def divergence_sum(student: Tensor, mentor: Tensor, temperature: float, divergence: Divergence, skew: float) -> Tensor:
-    """Sum over all positions of (positions, vocabulary) logits, in nats; the mentor gets no gradient."""
+@dataclass(frozen=True)
+class TopK:
+    """A mentor's distributions at some positions: the likeliest tokens of each, and the mass of all others together.
+
+    Args:
+        tokens: (positions, k), int64; the others are the rest of the vocabulary.
+        logprobs: (positions, k), their log-probabilities at temperature 1.
+        tails: (positions, temperatures), for each temperature t the log of the sum over the other tokens of p**(1/t).
+        temperatures: Those of `tails`, in their order.
+    """
+
+    tokens: Tensor
+    logprobs: Tensor
+    tails: Tensor
+    temperatures: tuple[float, ...]
+
+    def __getitem__(self, positions: slice) -> "TopK":
+        return TopK(self.tokens[positions], self.logprobs[positions], self.tails[positions], self.temperatures)
+
+    def outcomes(self, student: Tensor, temperature: float) -> tuple[Tensor, Tensor]:
+        """Log-probabilities of the k tokens and of all others as one outcome, each (positions, k + 1).
+
+        Args:
+            student: Logits of the same positions, (positions, vocabulary).
+
+        Returns:
+            Of the mentor, and of the student.
+
+        Raises:
+            ValueError: The tails are not known at this temperature.
+        """
+        if temperature not in self.temperatures:
+            known = ", ".join(f"{known:g}" for known in self.temperatures)
+            raise ValueError(f"top-k soft labels know the temperatures {known}, and not {temperature:g}")
+        tail = self.tails[:, self.temperatures.index(temperature)]
+        p = torch.cat([self.logprobs / temperature, tail[:, None]], dim=-1).float()
+        scaled = student.float() / temperature
+        rest = scaled.scatter(-1, self.tokens, -math.inf).logsumexp(-1, keepdim=True)
+        q = torch.cat([scaled.gather(-1, self.tokens), rest], dim=-1)
+        return _normalised(p), _normalised(q)
+
+
+def _normalised(masses: Tensor) -> Tensor:
+    """Log-probabilities; a mass of nothing becomes e**-10000, as 0 times its logarithm would be no number."""
+    return functional.log_softmax(masses.clamp(min=-1e4), dim=-1)
+
+
+def divergence_sum(
+    student: Tensor, mentor: Tensor | TopK, temperature: float, divergence: Divergence, skew: float
+) -> Tensor:
+    """Sum over all positions of (positions, vocabulary) logits, in nats; the mentor gets no gradient.
+
+    Of `TopK` it is the divergence between the k + 1 outcomes that both distributions give: never more than that of the
+    whole distributions, and zero where these are equal, whatever is in the tail (data processing inequality).
+    """
     if temperature <= 0:
         raise ValueError(f"temperature {temperature} is not positive")
-    return _InPieces.apply(student, mentor.detach(), lambda s, m: _divergence(s, m, temperature, divergence, skew))
+    if isinstance(mentor, TopK):
+        top = mentor
+
+        def loss_of(piece: Tensor, at: slice) -> Tensor:
+            p, q = top[at].outcomes(piece, temperature)
+            return _between(p, q, divergence, skew)
+    else:
+        logits = mentor.detach()
+
+        def loss_of(piece: Tensor, at: slice) -> Tensor:
+            return _divergence(piece, logits[at], temperature, divergence, skew)
+
+    return _InPieces.apply(student, loss_of)
 
 
 class _InPieces(torch.autograd.Function):
@@ -120,14 +190,14 @@ class _InPieces(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx: Any, student: Tensor, mentor: Tensor, loss_of: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
+    def forward(ctx: Any, student: Tensor, loss_of: Callable[[Tensor, slice], Tensor]) -> Tensor:
         total = torch.zeros((), dtype=torch.float32, device=student.device)
         gradient = torch.empty_like(student)
         step = max(1, (PIECE if student.device.type == "cpu" else 16 * PIECE) // student.shape[-1])
         for start in range(0, student.shape[0], step):
             piece = student[start : start + step].detach().requires_grad_()
             with torch.enable_grad():
-                loss = loss_of(piece, mentor[start : start + step])
+                loss = loss_of(piece, slice(start, start + step))
             (gradient[start : start + step],) = torch.autograd.grad(loss, piece)
             total += loss.detach()
         ctx.save_for_backward(gradient)
@@ -135,15 +205,20 @@ class _InPieces(torch.autograd.Function):
 
     @staticmethod
     @torch.autograd.function.once_differentiable
-    def backward(ctx: Any, factor: Tensor) -> tuple[Tensor, None, None]:
+    def backward(ctx: Any, factor: Tensor) -> tuple[Tensor, None]:
         (gradient,) = ctx.saved_tensors
-        return gradient * factor.to(gradient.dtype), None, None
+        return gradient * factor.to(gradient.dtype), None
 
 
 def _divergence(student: Tensor, mentor: Tensor, temperature: float, divergence: Divergence, skew: float) -> Tensor:
     """Sum over positions of a divergence between two (positions, vocabulary) logits."""
     q = functional.log_softmax(student.float() / temperature, dim=-1)
     p = functional.log_softmax(mentor.float() / temperature, dim=-1)
+    return _between(p, q, divergence, skew)
+
+
+def _between(p: Tensor, q: Tensor, divergence: Divergence, skew: float) -> Tensor:
+    """Sum over positions of a divergence between log-probabilities: of the mentor (p) and of the student (q)."""
     match divergence:
         case "forward-kl":
             return _kl(p, q)

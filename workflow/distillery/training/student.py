@@ -18,13 +18,22 @@ def load_model(folder: Path, architecture: Architecture, dtype: torch.dtype) -> 
 
 
 def load_mentor(job: TrainingJob, student: PreTrainedModel) -> PreTrainedModel | None:
-    """The frozen mentor; None where the objective needs none, so that it costs nothing.
+    """The frozen mentor; None where the objective needs none, or has its soft labels, so that it costs nothing.
 
     Raises:
-        UserError: One is needed and none is given, or its logits are not as wide as the student's.
+        UserError: One is needed and none is given, its logits are not as wide as the student's, or the objective reads
+            top-k soft labels, which are stored before.
     """
-    if "mentor" not in job.objective.needs:
+    if "mentor" not in job.objective.needs or job.soft_labels is not None:
         return None
+    form = job.objective.soft_label_form
+    if form is not None and form.form == "top-k":
+        raise UserError(
+            "top-k soft labels are stored before the training, and none are given",
+            key="objective.soft_labels",
+            value=form.form,
+            remedy="Run the stage soft_labels, or write `soft_labels: online`",
+        )
     if job.mentor is None:
         raise UserError(
             f"the objective {job.objective.loss} needs a mentor model",

@@ -1,6 +1,6 @@
 """The train stage: training rows and a base model in, a model folder and a summary out.
 
-    prepare   rows become units of token ids; student and mentor are loaded
+    prepare   rows become units of token ids; the student is loaded, and its mentor or what that said before
     fit       the trainer makes the updates
     publish   the model folder, whole or not at all
 
@@ -38,6 +38,7 @@ from distillery.training.checkpoints import Checkpoint, last_whole
 from distillery.training.held_out import HeldOutLoss, hold_out
 from distillery.training.job import MachineOptions, TrainingJob
 from distillery.training.objectives import TRAINERS
+from distillery.training.soft_labels import ROWS, SoftLabels, WithRows
 from distillery.training.student import adapted, load_mentor, load_model
 from distillery.training.summary import TrainSummary, summarise
 from distillery.training.trainers import (
@@ -97,6 +98,7 @@ class Prepared:
     model: PreTrainedModel
     use_cache: bool
     mentor: PreTrainedModel | None
+    soft_labels: SoftLabels | None
 
 
 def prepare(rows: Sequence[TrainingRow], job: TrainingJob) -> Prepared:
@@ -122,10 +124,11 @@ def prepare(rows: Sequence[TrainingRow], job: TrainingJob) -> Prepared:
     model = load_model(job.base, job.architecture, torch.float32)
     use_cache = model.config.use_cache
     mentor = load_mentor(job, model)
+    soft_labels = SoftLabels(job.soft_labels) if job.soft_labels and "mentor" in job.objective.needs else None
     if train.lora is not None:
         model = adapted(model, train.lora, job.architecture)
     steps = job.steps or train.epochs * order.steps_per_epoch()
-    return Prepared(tokenizer, units, held_out, order, steps, resume, model, use_cache, mentor)
+    return Prepared(tokenizer, units, held_out, order, steps, resume, model, use_cache, mentor, soft_labels)
 
 
 def fit(
@@ -197,17 +200,23 @@ def _held_out_loss(prepared: Prepared, job: TrainingJob) -> HeldOutLoss | None:
 
 def _trainer(prepared: Prepared, job: TrainingJob, callbacks: list[TrainerCallback]) -> ObjectiveMixin:
     objective, architecture = job.objective, job.architecture
+    data = dataset_of(prepared.units, objective)
+    collate: Any = collator_of(
+        prepared.units, prepared.tokenizer, train=job.train, objective=objective, architecture=architecture
+    )
+    if prepared.soft_labels is not None:
+        places = [prepared.soft_labels.rows_of(unit.examples) for unit in prepared.units]
+        data, collate = data.add_column(ROWS, places), WithRows(collate)
     trainer = (CausalTrainer if architecture == "causal" else EncoderDecoderTrainer)(
         model=prepared.model,
         args=trainer_arguments(job, prepared.steps),
-        data_collator=collator_of(
-            prepared.units, prepared.tokenizer, train=job.train, objective=objective, architecture=architecture
-        ),
-        train_dataset=dataset_of(prepared.units, objective),
+        data_collator=collate,
+        train_dataset=data,
         processing_class=prepared.tokenizer,
         callbacks=[FollowEpoch(prepared.order), *callbacks],
         objective=objective,
         mentor=prepared.mentor,
+        soft_labels=prepared.soft_labels,
         order=prepared.order,
         checkpoints=job.checkpoints,
         seconds_before=prepared.resume.seconds if prepared.resume else 0.0,

@@ -1,14 +1,11 @@
 """Trainers: TRL's SFTTrainer and transformers' Seq2SeqTrainer with our objectives, order, decay and checkpoints.
 
-Both share one mixin; they differ only in how logits are aligned with labels. The loss sees logits at target positions
-only: a hook gathers the hidden states of those positions in front of the output head of any architecture, so
-scaling and soft caps that a model applies after its head keep working.
+Both share one mixin; they differ only in how logits are aligned with labels.
 """
 
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,8 +21,12 @@ from trl import SFTTrainer
 from distillery.config.extensions import Objective
 from distillery.training.batches import EpochOrder, ProcessPasses, collate_pass
 from distillery.training.checkpoints import seal, writing_folder
+from distillery.training.forward import head_on, logits_of, next_tokens
 from distillery.training.losses import IGNORE
 from distillery.training.objectives.batch import Batch
+from distillery.training.soft_labels import ROWS, SoftLabels
+
+__all__ = ["head_on"]  # at its former place
 
 if TYPE_CHECKING:
     from transformers import Trainer as _Trainer
@@ -33,34 +34,13 @@ else:
     _Trainer = object  # at run time it comes before either trainer's own bases
 
 
-@contextmanager
-def head_on(model: nn.Module, wanted: Tensor) -> Iterator[None]:
-    """Within, the model's output head is applied at the positions of the mask `wanted` (batch, tokens) only.
-
-    The logits come out as (1, positions, vocabulary), rows in reading order. With 60 prompt and 40 target tokens a row,
-    and a head that holds a third of the weights (SmolLM2 pruned to 16 layers), a fifth of the
-    multiplications is saved.
-    """
-
-    def gather(_head: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-        hidden, *others = inputs
-        if hidden.shape[:2] != wanted.shape:
-            raise ValueError(f"the head got {tuple(hidden.shape)}, expected (batch, tokens) {tuple(wanted.shape)}")
-        return (hidden[wanted].unsqueeze(0), *others)
-
-    hook = model.get_output_embeddings().register_forward_pre_hook(gather)
-    try:
-        yield
-    finally:
-        hook.remove()
-
-
 class ObjectiveMixin(_Trainer):
     """What both trainers do our way. It comes before a transformers Trainer in the bases.
 
     Args:
         objective: The loss, with its settings and needs.
-        mentor: Frozen model of the same vocabulary, or None.
+        mentor: Frozen model of the same vocabulary that runs beside the student, or None.
+        soft_labels: What a mentor said before about the rows of the data set, or None.
         order: Rows of each epoch.
         checkpoints: Folder of partial progress.
         seconds_before: Training time of the interrupted tries before this one.
@@ -71,12 +51,14 @@ class ObjectiveMixin(_Trainer):
         *args: Any,
         objective: Objective,
         mentor: PreTrainedModel | None,
+        soft_labels: SoftLabels | None = None,
         order: EpochOrder,
         checkpoints: Path,
         seconds_before: float,
         **kwargs: Any,
     ) -> None:
         self.objective, self.mentor, self.order, self.checkpoints = objective, mentor, order, checkpoints
+        self.soft_labels = soft_labels
         self.seconds_before, self.started = seconds_before, time.monotonic()
         self.counts: Tensor | None = None
         super().__init__(*args, **kwargs)
@@ -102,6 +84,7 @@ class ObjectiveMixin(_Trainer):
         if return_outputs:
             raise NotImplementedError("outputs are not kept: evaluation is the work of `predict`")
         inputs = dict(inputs)
+        rows = inputs.pop(ROWS, None)
         labels = self.aligned_labels(inputs.pop("labels"))
         feedback = _at_positions(inputs.pop("feedback", None), labels)
         if not _carries_loss(labels):  # an empty pass: it adds nothing, and takes part in averaging the gradients
@@ -109,7 +92,9 @@ class ObjectiveMixin(_Trainer):
         everywhere = "all-positions" in self.objective.needs
         student = self.logits(model, inputs, labels, everywhere=everywhere)
         mentor = None
-        if self.mentor is not None:
+        if self.soft_labels is not None and rows is not None:
+            mentor = self.soft_labels.at(rows, labels)
+        elif self.mentor is not None:
             with torch.no_grad():
                 mentor = self.logits(self.mentor, inputs, labels, everywhere=everywhere)
         if not everywhere:
@@ -191,10 +176,10 @@ class CausalTrainer(ObjectiveMixin, SFTTrainer):
     """Decoder-only models: the logits at position i predict the token at i + 1."""
 
     def aligned_labels(self, labels: Tensor) -> Tensor:
-        return nn.functional.pad(labels[:, 1:], (0, 1), value=IGNORE)
+        return next_tokens(labels)
 
     def logits(self, model: nn.Module, inputs: dict[str, Tensor], labels: Tensor, *, everywhere: bool) -> Tensor:
-        return _logits(model, inputs, labels, everywhere)
+        return logits_of(model, inputs, labels, everywhere)
 
 
 class EncoderDecoderTrainer(ObjectiveMixin, Seq2SeqTrainer):
@@ -205,7 +190,7 @@ class EncoderDecoderTrainer(ObjectiveMixin, Seq2SeqTrainer):
 
     def logits(self, model: nn.Module, inputs: dict[str, Tensor], labels: Tensor, *, everywhere: bool) -> Tensor:
         shifted = self.accelerator.unwrap_model(model).prepare_decoder_input_ids_from_labels(labels=labels)
-        return _logits(model, {**inputs, "decoder_input_ids": shifted}, labels, everywhere)
+        return logits_of(model, {**inputs, "decoder_input_ids": shifted}, labels, everywhere)
 
 
 def _carries_loss(labels: Tensor) -> bool:
@@ -216,14 +201,6 @@ def _carries_loss(labels: Tensor) -> bool:
 def _at_positions(of_rows: Tensor | None, labels: Tensor) -> Tensor | None:
     """A mark of each row, (rows,), at every position of its row, (rows, tokens)."""
     return None if of_rows is None else of_rows[:, None].expand_as(labels)
-
-
-def _logits(model: nn.Module, inputs: dict[str, Tensor], labels: Tensor, everywhere: bool) -> Tensor:
-    if everywhere:
-        return model(**inputs, use_cache=False).logits
-    plain = model.module if hasattr(model, "module") else model  # DDP does not pass `get_output_embeddings` on
-    with head_on(plain, labels != IGNORE):
-        return model(**inputs, use_cache=False).logits.squeeze(0)
 
 
 class FollowEpoch(TrainerCallback):

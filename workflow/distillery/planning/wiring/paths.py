@@ -30,6 +30,7 @@ PATHS = {
     "member_folder": "<committee_folder>/members/{member}",
     "person_folder": "<committee_folder>/people/{person}",
     "rows": "results/rows/<cell>",
+    "soft_labels": "results/soft_labels/<cell>",
     "trained_model": "results/models/<cell>",
     "predictions": "results/predictions/<cell_on_split>",
     "refined": "results/refined/<cell_on_split>",

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from distillery.config.base import plain
+from distillery.config.model import Influence, PrunedModel
 from distillery.config.prompt import Prompt
 from distillery.config.workspace import Workspace
 from distillery.planning.wiring.paths import fill
@@ -46,6 +47,35 @@ def parent_manifest(workspace: Workspace, wildcards: Any) -> str | list[str]:
     """The whole model that a pruned one is cut from."""
     parent = workspace.parent(wildcards.model)
     return base_manifest(parent) if parent else []
+
+
+def influence_of(workspace: Workspace, wildcards: Any) -> Influence | None:
+    """How the layers of a pruned model are chosen, where train questions choose them."""
+    model = workspace.models[wildcards.model]
+    return model.drop_by_influence if isinstance(model, PrunedModel) else None
+
+
+def influence_questions(workspace: Workspace, wildcards: Any) -> str | list[str]:
+    """Train questions that choose the layers of a pruned model."""
+    influence = influence_of(workspace, wildcards)
+    return fill("<questions>/train.jsonl", task=influence.task) if influence else []
+
+
+def influence_exemplars(workspace: Workspace, wildcards: Any) -> str | list[str]:
+    """Exemplars of the same task, for prompts that show some."""
+    influence = influence_of(workspace, wildcards)
+    return fill("<questions>/exemplars.jsonl", task=influence.task) if influence else []
+
+
+def influence_prompt(workspace: Workspace, wildcards: Any) -> dict[str, Any] | None:
+    """The prompt that makes texts of these questions."""
+    influence = influence_of(workspace, wildcards)
+    return plain(workspace.prompts[influence.prompt]) if influence else None
+
+
+def base_model_threads(workspace: Workspace, wildcards: Any) -> int:
+    """Cores of the job: measuring layers runs the parent some hundred times, everything else waits for the disk."""
+    return 8 if influence_of(workspace, wildcards) else 1
 
 
 def local_model_files(workspace: Workspace, wildcards: Any) -> list[str]:

@@ -86,13 +86,61 @@ def soft_label_manifest(workspace: Workspace, wildcards: Any) -> str | list[str]
     return fill("<trained_model>/manifest.json", mentor_of(workspace, wildcards))
 
 
+def stores_soft_labels(recipe: Recipe) -> bool:
+    """Whether the mentor reads the rows once, before the training, and does not run beside the student."""
+    return recipe.objective.soft_label_form is not None
+
+
+def soft_label_recipes(workspace: Workspace) -> list[str]:
+    """Recipes and variants whose soft labels are stored, in any setup."""
+    return sorted(
+        {
+            name
+            for variants in workspace.variants.values()
+            for name, recipe in variants.items()
+            if stores_soft_labels(recipe)
+        }
+    )
+
+
+def soft_label_file(workspace: Workspace, wildcards: Any) -> str | list[str]:
+    """What the mentor said about the rows of a training, where that is stored."""
+    if not stores_soft_labels(recipe_of(workspace, wildcards)):
+        return []
+    return fill("<soft_labels>/labels.arrow", wildcards)
+
+
+def mentor_beside(workspace: Workspace, wildcards: Any) -> str | list[str]:
+    """The trained mentor, where it runs beside the student."""
+    if stores_soft_labels(recipe_of(workspace, wildcards)):
+        return []
+    return soft_label_manifest(workspace, wildcards)
+
+
+def soft_label_settings(workspace: Workspace, wildcards: Any) -> dict[str, Any]:
+    """What is kept of each of a mentor's distributions."""
+    form = recipe_of(workspace, wildcards).objective.soft_label_form
+    assert form is not None
+    return plain(form)
+
+
+def training_precision(workspace: Workspace, wildcards: Any) -> str:
+    """In which precision a training computes: its mentor computes in the same."""
+    return training_settings(workspace, wildcards)["precision"]
+
+
+def vocabulary_checks(workspace: Workspace, wildcards: Any) -> list[str]:
+    """The check before soft labels are made: they need the mentor's vocabulary."""
+    if not takes_soft_labels(recipe_of(workspace, wildcards)):
+        return []
+    mentor = mentor_of(workspace, wildcards).model
+    return [fill("<base_model>/taught_by_{mentor}.json", wildcards, mentor=mentor)]
+
+
 def tokenizer_checks(workspace: Workspace, wildcards: Any) -> list[str]:
     """Checks before training: soft labels need the mentor's vocabulary, programs a tokenizer that keeps newlines."""
     recipe = recipe_of(workspace, wildcards)
-    checks = []
-    if takes_soft_labels(recipe):
-        mentor = mentor_of(workspace, wildcards).model
-        checks.append(fill("<base_model>/taught_by_{mentor}.json", wildcards, mentor=mentor))
+    checks = vocabulary_checks(workspace, wildcards)
     form = workspace.prompts[recipe.predict.prompt].form
     if form == "program" and workspace.models[wildcards.model].architecture != "causal":
         checks.append(fill("<base_model>/writes_programs.json", wildcards))

@@ -11,7 +11,7 @@ are read without it.
 
 | need                 | what the trainer provides                                                            |
 |----------------------|--------------------------------------------------------------------------------------|
-| `mentor`             | `batch.mentor`: logits of a frozen mentor of the same vocabulary                     |
+| `mentor`             | `batch.mentor`: what a mentor of the same vocabulary expects, as `soft_label_form`   |
 | `pairs`              | batches of pairs of rows, and `batch.feedback`: which positions are of the feedback  |
 | `all-positions`      | logits and labels at every position, (batch, tokens, ...), not only those with loss  |
 | `equal-width`        | every batch padded to the longest row of all                                         |

@@ -3,14 +3,14 @@
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, ClassVar, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
-from distillery.config.extensions import Objective
+from distillery.config.extensions import TEMPERATURES, Objective, SoftLabelForm
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from distillery.training.losses import Divergence
+    from distillery.training.losses import Divergence, TopK
     from distillery.training.objectives.batch import Batch
 
 
@@ -29,6 +29,33 @@ class MentorKD(Objective):
     mask: Literal["labels", "repo-compat"] = Field(
         "labels", description="Positions in the KL: target tokens, or all with padding, as the public code does."
     )
+
+    soft_labels: Literal["exact", "top-k", "online"] = Field(
+        "exact",
+        description="How the mentor's distributions reach the training: stored before for the whole vocabulary, stored "
+        "as the `k` likeliest tokens and the mass of the others, or computed beside the student in every epoch.",
+    )
+    k: int = Field(64, ge=1, description="Tokens of each position with `soft_labels: top-k`.")
+
+    @model_validator(mode="after")
+    def _top_k_has_tails(self) -> "MentorKD":
+        if self.soft_labels == "top-k" and self.mask == "repo-compat":
+            raise ValueError(
+                "top-k soft labels are of target tokens, and mask: repo-compat reads prompts and padding too"
+            )
+        if self.soft_labels == "top-k" and self.temperature not in TEMPERATURES:
+            known = ", ".join(f"{known:g}" for known in TEMPERATURES)
+            raise ValueError(
+                f"top-k soft labels know their tail at the temperatures {known}; or use soft_labels: exact"
+            )
+        return self
+
+    @property
+    def soft_label_form(self) -> SoftLabelForm | None:
+        """As the recipe says; the published mask reads what no file has, so its mentor runs beside the student."""
+        if super().soft_label_form is None or self.soft_labels == "online":
+            return None
+        return SoftLabelForm(form="top-k", k=self.k) if self.soft_labels == "top-k" else SoftLabelForm()
 
     @property
     def needs(self) -> frozenset[str]:
@@ -60,7 +87,7 @@ class MentorKD(Objective):
 
 def mentor_kd_loss(
     student_logits: "Tensor",
-    mentor_logits: "Tensor | None",
+    mentor_logits: "Tensor | TopK | None",
     labels: "Tensor",
     *,
     weight: float,
@@ -75,7 +102,8 @@ def mentor_kd_loss(
 
     Args:
         student_logits: (..., vocabulary).
-        mentor_logits: Same shape; may be None where `weight` is 0, so that the mentor need not run.
+        mentor_logits: Same shape, or `TopK` with the mask `labels`; may be None where `weight` is 0, so that the
+            mentor need not run.
         labels: (...), int64.
         weight: lambda. At 0 the loss is the cross-entropy, bit for bit.
         temperature: As for `soft_label_loss`; the cross-entropy has none.
@@ -90,7 +118,7 @@ def mentor_kd_loss(
 
     Source: Mentor-KD (arXiv 2410.09037), section 3.3.
     """
-    from distillery.training.losses import cross_entropy_loss, soft_label_loss
+    from distillery.training.losses import TopK, cross_entropy_loss, soft_label_loss
 
     hard = cross_entropy_loss(student_logits, labels, items)
     if weight == 0:
@@ -99,6 +127,8 @@ def mentor_kd_loss(
         raise ValueError(f"weight {weight} needs mentor logits")
     if mask == "labels":
         soft = soft_label_loss(student_logits, mentor_logits, labels, temperature, divergence, skew, items)
+    elif isinstance(mentor_logits, TopK):
+        raise ValueError("top-k soft labels have no position that the mask repo-compat reads beside the targets")
     else:
         soft = soft_label_loss_as_published(
             student_logits, mentor_logits, labels, temperature, divergence, skew, positions
