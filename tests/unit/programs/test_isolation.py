@@ -153,6 +153,7 @@ def test_a_worker_starts_in_bwrap_with_its_filter_or_alone_with_a_bare_environme
         (filter_fd,) = given.get("pass_fds", (None,))
         started.append((command, given, None if filter_fd is None else os.read(filter_fd, 1_000_000)))
 
+    filters = system_call_filter("worker"), system_call_filter("program")  # their library starts a program itself
     monkeypatch.setattr(worker_process.subprocess, "Popen", popen)
     with open(tmp_path / "errors", "wb") as errors:
         pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": errors, "bufsize": 0}
@@ -161,7 +162,7 @@ def test_a_worker_starts_in_bwrap_with_its_filter_or_alone_with_a_bare_environme
     (inside, given, sent), (alone, bare, _) = started
     assert inside == bwrap_command("/some/bwrap", given["pass_fds"][0])
     assert given == {**pipes, "env": {}, "cwd": "/", "pass_fds": given["pass_fds"]}
-    assert sent == system_call_filter("worker") != system_call_filter("program")
+    assert sent == filters[0] != filters[1]
     assert (alone, bare) == (
         worker_command(), {**pipes, "env": isolation.ENVIRONMENT, "cwd": "/", "start_new_session": True},
     )  # fmt: skip

@@ -202,7 +202,7 @@ def test_the_head_sees_the_wanted_positions_in_reading_order_and_only_within():
 PROMPT = Prompt(prompt="p", input="Q: {{ question }}\nA:", target=" {{ rationale }} --> {{ answer }}", delimiter="-->")
 TEXTS = {("q1", 0): ("so 1 --> 1", "right"), ("q1", 1): ("so 2 --> 2", "wrong"),
          ("q1", 2): ("so 1 --> 1", "right"), ("q2", 0): ("--> 1", "right"), ("q2", 1): ("cut", "truncated"),
-         ("q3", 0): ("so 1 --> 1", "right")}  # fmt: skip
+         ("q3", 0): ("so 1 --> 1", "right"), ("q4", 0): ("a", "right"), ("q4", 1): ("b", "right")}  # fmt: skip
 
 
 def sampled(path=None) -> Sampled:
@@ -250,6 +250,8 @@ def test_two_sources_of_the_same_completions_count_the_one_that_looks_at_more():
     assert (summary["samples_used"], summary["sources"]["few"]["looked_at"], len(rows)) == (5, 2, 3)
     capped = composed({"a": {"from": "teacher", "per_question": 1, "grader": "paper"}})[1]["sources"]["a"]
     assert capped["dropped"] == {"empty rationale": 1, "over the cap": 2, "truncated": 1}
+    capped = composed({"a": {"from": "teacher", "per_question": 1, "grader": "paper"}}, ("q4", "q1", "q3"))[1]
+    assert capped["sources"]["a"]["dropped"] == {"over the cap": 1 + 2}
 
 
 def test_a_source_without_a_row_is_refused_with_its_counts_and_file(tmp_path):
