@@ -67,7 +67,7 @@ SLIPS = [
     Slip("sent", "tasks/prompts.py", "model_input + text + prompt.answer_cue", "model_input + text.strip() + prompt.answer_cue",
          "sampling/test_sampler"),
     Slip("sent", "sampling/sampler.py", ' and not (folder / "api.json").exists()', "", "sampling/test_sampler"),
-    Slip("sent", "sampling/sampler.py", "add_generation_prompt=True", "add_generation_prompt=False",
+    Slip("sent", "sampling/chat.py", "add_generation_prompt=True", "add_generation_prompt=False",
          "sampling/test_requests_as_text"),
     Slip("sent", "sampling/sampler.py", "in backend.generate(list(missing.values())[:allowed]",
          "in backend.generate(list(missing.values())", "sampling/test_sampler"),

@@ -1,7 +1,7 @@
 """Mutation testing of one room of the library with mutmut: each operator, constant and call changed in turn.
 
     python tests/mutants/tool.py verification                the room's mutants, against its unit tests
-    python tests/mutants/tool.py sampling requests           those of one module
+    python tests/mutants/tool.py sampling requests           those of one module, or of several
     python tests/mutants/tool.py sampling --sample 150       150 of them, the same at each run
     python tests/mutants/tool.py sampling --again            those that no test noticed at the last run
     python tests/mutants/tool.py sampling --record           the figures into docs/measured/mutants.csv
@@ -50,7 +50,7 @@ NOTICED = ("killed", "timeout", "segfault")
 COLUMNS = ("room", "mutants", "tried", "noticed", "equivalent", "survived", "slowest_test", "date")
 
 
-def prepare(folder: Path, room: str, module: str | None) -> None:
+def prepare(folder: Path, room: str, modules: list[str], tests: list[str]) -> None:
     """Copy the tree, the library in `src/`, and say in its pyproject what is mutated and which tests are run."""
     ignored = shutil.ignore_patterns("__pycache__", ".snakemake", "bench", "mutants", "hostile", "golden", "workflow")
     for name in COPIED:
@@ -62,11 +62,10 @@ def prepare(folder: Path, room: str, module: str | None) -> None:
         shutil.copytree(source, target, ignore=ignored if name == "tests" else shutil.ignore_patterns("__pycache__"))
     shutil.rmtree(folder / "src", ignore_errors=True)
     shutil.copytree(folder / "workflow" / "distillery", folder / "src" / "distillery")
-    mutated = f"src/distillery/{room}/{module or '*'}{'.py' if module else ''}"
     values = {
-        "only_mutate": [mutated],
+        "only_mutate": [f"src/distillery/{room}/{module}.py" for module in modules or ["*"]],
         "do_not_mutate": [f"src/distillery/{name}" for name in NOT_TRIED],
-        "pytest_add_cli_args_test_selection": TESTS.get(room, [f"tests/unit/{room}"]),
+        "pytest_add_cli_args_test_selection": tests or TESTS.get(room, [f"tests/unit/{room}"]),
     }
     settings = (REPOSITORY / "pyproject.toml").read_text(encoding="utf-8")
     more = "[tool.mutmut]\n" + "".join(f"{name} = {json.dumps(value)}\n" for name, value in values.items())
@@ -97,6 +96,7 @@ def outcomes_of(names: list[str]) -> list[dict[str, Any]]:
     from mutmut.mutation.diff_apply import get_diff_for_mutant
     from mutmut.stats import status_by_exit_code
     from mutmut.utils.file_utils import walk_mutatable_files
+    from mutmut.utils.format_utils import orig_function_and_class_names_from_key
 
     found, wanted = [], set(names)
     for path in walk_mutatable_files():
@@ -109,9 +109,10 @@ def outcomes_of(names: list[str]) -> list[dict[str, Any]]:
             outcome = status_by_exit_code[code]
             mutant = {"name": name, "file": file, "outcome": outcome}
             if outcome not in NOTICED:
+                function, _ = orig_function_and_class_names_from_key(name)
                 lines = get_diff_for_mutant(name, path=path).splitlines()[3:]
                 old, new = ("\n".join(line[1:].strip() for line in lines if line[0] == sign) for sign in "-+")
-                mutant |= {"old": old, "new": new, "equivalent": reason_of(file, old, new)}
+                mutant |= {"old": old, "new": new, "equivalent": reason_of(file, function, old, new)}
             found.append(mutant)
     return found
 
@@ -153,18 +154,19 @@ def main() -> int:
     """Run the command line; return the exit status."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("room", choices=ROOMS)
-    parser.add_argument("module", nargs="?", help="one module of the room, without .py")
+    parser.add_argument("modules", nargs="*", help="modules of the room, without .py; all without any")
+    parser.add_argument("--tests", nargs="+", default=[], help="these tests instead of the room's")
     parser.add_argument("--floor", type=float, default=FLOOR, help="share that must be noticed")
     parser.add_argument("--processes", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--sample", type=int, help="try as many, drawn with a fixed seed; all of the room without it")
     parser.add_argument("--again", action="store_true", help="run only those that were not noticed at the last run")
     parser.add_argument("--record", action="store_true", help=f"write the figures to {MEASURED.name}")
     given = parser.parse_args()
-    if given.record and given.module:
+    if given.record and (given.modules or given.tests):
         parser.error("--record is for whole rooms")
     folder = REPOSITORY / "work" / "mutants" / given.room
     folder.mkdir(parents=True, exist_ok=True)
-    prepare(folder, given.room, given.module)
+    prepare(folder, given.room, given.modules, given.tests)
     # mutmut reads its settings from the current folder, and sets the path itself; a folder that is not there yet when
     # Python starts would never be found.
     os.chdir(folder)
@@ -191,7 +193,7 @@ def main() -> int:
         "slowest_test": round(max(durations().values()), 1),
         "date": datetime.date.today().isoformat(),
     }
-    print(json.dumps({**figures, "module": given.module}))
+    print(json.dumps({**figures, "modules": given.modules, "tests": given.tests}))
     if given.record:
         record(figures)
     return 0 if noticed and len(noticed) >= given.floor * (len(outcomes) - equivalent) else 1

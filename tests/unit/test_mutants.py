@@ -33,4 +33,4 @@ def test_every_equivalent_mutant_is_of_a_line_that_is_in_the_code():
     ],
 )
 def test_a_codec_by_another_name_does_not_count_and_nothing_else_of_its_line_is_left_out(old, new, counts):
-    assert (equivalent().reason_of("any.py", old, new) is None) == counts
+    assert (equivalent().reason_of("any.py", "function", old, new) is None) == counts

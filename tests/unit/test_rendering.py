@@ -64,6 +64,7 @@ def test_what_may_draw_keep_state_or_not_compile_is_refused_before_it_is_rendere
 TOO_MUCH = [
     "{% for a in range(10**9) %}{% endfor %}",
     "{% for a in range(9000) %}{% for b in range(9000) %}{% endfor %}{% endfor %}",
+    "{% for a in range(99) %}{% for b in range(99) %}{{ n }}{{ n }}{% endfor %}{% endfor %}",
     "{% for a in big %}{% for b in big %}{% endfor %}{% endfor %}",
     "{% for a in range(9000) %}" + "y" * 2000 + "{% endfor %}",
     "{{ 'x' * 10**9 }}", "{{ 10**9 * [1] }}", "{{ 9**(9**9) }}", "{{ '%999999999d' % 1 }}", "{{ '%*d' % (10**9, 1) }}",

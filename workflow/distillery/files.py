@@ -4,40 +4,19 @@ import contextlib
 import hashlib
 import json
 import os
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any
 
+from distillery.temporary import replacement
+
 
 @contextlib.contextmanager
 def atomic_open(path: Path, mode: str = "w") -> Iterator[IO]:
-    """Open a temporary file beside `path` and move it there at the end; after an exception nothing is left.
-
-    The content is on disk before the name is (fsync, then rename), so that a crash leaves the old file or the new one.
-    """
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
+    """Open a temporary file beside `path` and move it there at the end; after an exception nothing is left."""
     text: dict[str, Any] = {} if "b" in mode else {"encoding": "utf-8", "newline": "\n"}
-    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-    try:
-        with os.fdopen(handle, mode, **text) as out:
-            yield out
-            out.flush()
-            os.fsync(out.fileno())
-        os.chmod(name, 0o666 & ~umask())  # mkstemp makes private files; results are as readable as any other file
-        os.replace(name, path)
-    except BaseException:
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(name)
-        raise
-
-
-def umask() -> int:
-    """The permissions that new files of this process lack; asking means setting it, and setting it back."""
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
+    with replacement(Path(path)) as descriptor, os.fdopen(descriptor, mode, closefd=False, **text) as out:
+        yield out
 
 
 def write_json(path: Path, value: object) -> None:

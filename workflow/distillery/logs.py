@@ -13,6 +13,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from distillery.temporary import DISK_ERRORS
 from distillery.visible import visible
 
 TERMINAL_VARIABLE = "DISTILLERY_TERMINAL"
@@ -26,14 +27,42 @@ class VisibleFormatter(logging.Formatter):
         return visible(super().format(record))
 
 
+class LogFile(logging.FileHandler):
+    """A log file whose disk may be full: the job continues, and one line on the terminal says so.
+
+    The logging module would print a traceback for every line that cannot be written.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._lost = False
+        super().__init__(path, encoding="utf-8")
+
+    def handleError(self, record: logging.LogRecord) -> None:
+        error = sys.exc_info()[1]
+        if not isinstance(error, OSError) or error.errno not in DISK_ERRORS:
+            super().handleError(record)
+        elif not self._lost:
+            self._lost = True
+            _say(f"{self.baseFilename}: the log cannot be written ({error.strerror}); the job continues without it")
+
+    def close(self) -> None:
+        try:
+            super().close()
+        except OSError:  # what a full disk did not take
+            self.stream = None  # type: ignore[assignment]  # closed all the same
+
+
 def log_to(path: Path | None) -> None:
     """Send the log to `path` (appended, so that a resumed job keeps its history) and to standard error."""
     terminal = logging.StreamHandler(sys.stderr)
     terminal.setLevel(os.environ.get(TERMINAL_VARIABLE, "NOTSET"))
     handlers: list[logging.Handler] = [terminal]
     if path is not None:
-        Path(path).parent.mkdir(parents=True, exist_ok=True)
-        handlers.append(logging.FileHandler(path, encoding="utf-8"))
+        try:
+            Path(path).parent.mkdir(parents=True, exist_ok=True)
+            handlers.append(LogFile(path))
+        except OSError as error:
+            _say(f"{path}: the log cannot be written ({error.strerror}); the job continues without it")
     level = os.environ.get("DISTILLERY_LOG_LEVEL", "INFO")
     for handler in handlers:
         handler.setFormatter(VisibleFormatter("%(asctime)s %(name)s: %(message)s", datefmt="%H:%M:%S"))
@@ -60,3 +89,7 @@ def _format_warning(*args: Any, **kwargs: Any) -> str:
 def print_traceback(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
     """Print an exception that nobody caught, as Python does: its message may hold a text of others."""
     sys.stderr.write(visible("".join(traceback.format_exception(kind, error, trace))))
+
+
+def _say(text: str) -> None:
+    sys.stderr.write(visible(f"{text}\n"))

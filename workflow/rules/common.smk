@@ -31,6 +31,7 @@ from distillery.planning.wiring.paths import PATHS, fill
 from distillery.programs.run import SANDBOX_VARIABLE
 from distillery.registry import load_workspace
 from distillery.sampling.budget import LIMITS_VARIABLE, PRICES_VARIABLE, RUN_VARIABLE
+from distillery.temporary import remove_all_abandoned
 
 # Snakemake's own reader ends in a traceback where a text is not UTF-8, and of two equal keys it keeps the last.
 faults = []
@@ -57,10 +58,19 @@ os.environ[PRICES_VARIABLE] = json.dumps(workspace.prices())
 
 
 def hold_folder():
-    """Refuse to run beside another run in this folder; unlike Snakemake's own lock, this one dies with its owner."""
+    """Refuse to run beside another run in this folder; unlike Snakemake's own lock, this one dies with its owner.
+
+    Then remove the temporary copies that killed jobs left.
+    """
     holder = hold_for_life(Path(".snakemake", "distillery.lock"))
     if holder:
         raise WorkflowError(f"Another run is at work in this folder: {holder}. Wait for it, or end it.")
+    for folder in (
+        "results",
+        os.environ.get("DISTILLERY_WORK", "work"),
+        os.environ.get("DISTILLERY_DOWNLOADS", "downloads"),
+    ):
+        remove_all_abandoned(Path(folder))
 
 
 def any_of(names):

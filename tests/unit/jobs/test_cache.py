@@ -1,5 +1,6 @@
 """The artifact cache: a hit is what was stored, whatever happened to the files that it was restored to."""
 
+import hashlib
 import json
 import os
 from dataclasses import replace
@@ -141,6 +142,90 @@ def test_a_damaged_cache_costs_a_run_and_nothing_else(job, maker, damage):
     remove(job)
     run(replace(job), maker)
     assert made(job) == (WEIGHTS, "4") and maker.runs == 2
+
+
+def flip_a_bit(path: Path) -> None:
+    """As a failing disk does: size, times of the bytes and permissions stay."""
+    before = path.stat()
+    path.chmod(0o644)
+    with open(path, "r+b") as file:
+        file.seek(1000)
+        bit = file.read(1)[0] ^ 4
+        file.seek(1000)
+        file.write(bytes([bit]))
+    path.chmod(before.st_mode & 0o777)
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+
+
+def stored_weights() -> Path:
+    (path,) = Path("work/cache/v1/objects").rglob(hashlib.sha256(WEIGHTS).hexdigest())
+    return path
+
+
+@pytest.mark.reliability("shared-cache")
+@pytest.mark.parametrize("check", [None, "always", "once"])
+def test_a_flipped_bit_in_cached_weights_is_noticed_before_their_first_use(job, maker, check, monkeypatch, caplog):
+    monkeypatch.setenv("DISTILLERY_CACHE_CHECK", check) if check else None
+    run(job, maker)
+    flip_a_bit(stored_weights())
+    remove(job)
+    run(replace(job), maker)
+    assert made(job) == (WEIGHTS, "4") and maker.runs == 2
+    assert "were changed" in caplog.text
+
+
+@pytest.mark.reliability("shared-cache")
+@pytest.mark.parametrize(("check", "runs"), [("always", 2), ("once", 1), ("never", 1)])
+def test_when_bits_that_flip_between_two_uses_are_noticed_is_a_setting(job, maker, check, runs, monkeypatch):
+    monkeypatch.setenv("DISTILLERY_CACHE_CHECK", check)
+    for flipped in (False, True):
+        run(replace(job), maker)
+        remove(job)
+        flip_a_bit(stored_weights()) if flipped else run(replace(job), maker)
+        remove(job)
+    run(replace(job), maker)
+    assert maker.runs == runs and (made(job)[0] == WEIGHTS) == (runs == 2)
+
+
+def test_a_check_that_was_noted_does_not_stand_for_one_at_each_use(job, maker, monkeypatch):
+    monkeypatch.setenv("DISTILLERY_CACHE_CHECK", "once")
+    for _ in range(2):
+        run(replace(job), maker)
+        remove(job)
+    flip_a_bit(stored_weights())
+    monkeypatch.setenv("DISTILLERY_CACHE_CHECK", "always")
+    run(replace(job), maker)
+    assert made(job) == (WEIGHTS, "4") and maker.runs == 2
+
+
+@pytest.mark.parametrize("check", ["once", "never"])
+def test_bytes_with_another_time_are_read_whatever_the_setting(job, maker, check, monkeypatch):
+    monkeypatch.setenv("DISTILLERY_CACHE_CHECK", check)
+    for _ in range(2):
+        run(replace(job), maker)
+        remove(job)
+    flip_a_bit(stored_weights())
+    os.utime(stored_weights())
+    run(replace(job), maker)
+    assert made(job) == (WEIGHTS, "4") and maker.runs == 2
+
+
+def test_a_check_that_is_none_is_refused(job, maker, monkeypatch):
+    monkeypatch.setenv("DISTILLERY_CACHE_CHECK", "sometimes")
+    with pytest.raises(UserError, match="always, once, never"):
+        run(job, maker)
+    assert maker.runs == 0
+
+
+def test_a_note_about_a_check_is_kept_outside_the_cache(job, maker, monkeypatch, tmp_path):
+    """Others may write into a shared cache: they could pretend that a check was made."""
+    monkeypatch.setenv("DISTILLERY_CACHE_CHECK", "once")
+    monkeypatch.setenv("DISTILLERY_CACHE", str(tmp_path / "shared"))
+    run(job, maker)
+    before = set((tmp_path / "shared").rglob("*"))
+    remove(job)
+    run(replace(job), maker)
+    assert set((tmp_path / "shared").rglob("*")) == before and list(Path("work").rglob("checked/*"))
 
 
 def test_a_failed_job_leaves_no_entry(job):

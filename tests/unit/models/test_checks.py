@@ -230,6 +230,15 @@ DAMAGED = {
         "single", "tokenizer_config.json", field(added_tokens_decoder="none"), "tokenizer_config.json",
     ),
     "generation settings cut": ("single", "generation_config.json", content(b'{"temp'), "generation_config.json"),
+    "generation settings of no use": (
+        "single", "generation_config.json", field(pad_token_id="x"), "generation_config.json",
+    ),
+    "tokenizer that drops every text": (
+        "single", "tokenizer.json",
+        vocabulary(lambda held: held.update(
+            normalizer={"type": "Replace", "pattern": {"Regex": "."}, "content": ""}
+        )), "tokenizer.json",
+    ),
     "generation settings a list": ("single", "generation_config.json", content(b"[]"), "generation_config.json"),
     "chat template broken": ("single", "tokenizer.json", template("{% if %}"), "chat_template.jinja"),
     "chat template open": ("single", "tokenizer.json", template("{% for m in messages %}x"), "chat_template.jinja"),

@@ -217,3 +217,21 @@ def test_a_sweep_keeps_no_more_with_a_higher_threshold_and_counts_as_decide_does
     found = sweep_thresholds(written, reviews, verdicts, AcceptanceRule())
     assert [row["accepted"] for row in found] == [9, 9, 9, 9, 0, 0], "all means are 4"
     assert found[0]["precision"] == 1.0 and found[-1]["precision"] is None
+
+
+@pytest.mark.parametrize("chat", [False, True])
+def test_special_tokens_are_added_to_every_call_but_those_in_a_chat_template(asking, tmp_path, chat):
+    (tmp_path / "api.json").write_text("{}")  # an endpoint applies its own template
+    sent = []
+
+    class Recording(Scripted):
+        def generate(self, asked, series):
+            sent.extend((bool(series.choice), pending.request.special_tokens) for pending in asked)
+            yield from super().generate(asked, series)
+
+    review(asking(Recording()), reviewers=["bert"], section={**REVIEW, "chat": chat})
+    given = teachers("anna")
+    for kind in ("rationale", "feedback"):
+        given["anna"][kind]["prompt"] = {**given["anna"][kind]["prompt"], "chat": chat}
+    ask_teachers(MISTAKES, [], given, asking(Recording()))
+    assert len(sent) == 6 + 6 + 3 + 3 and {special for _, special in sent} == {not chat}

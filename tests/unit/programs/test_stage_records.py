@@ -10,6 +10,7 @@ from distillery.config.recipe import Rows
 from distillery.errors import UserError
 from distillery.programs import run as running
 from distillery.programs.execution import Execution, RunOutcome
+from distillery.programs.injection import _misspelt
 from distillery.programs.repair_rows import SILENT, repair_rows
 from distillery.programs.run import SANDBOX_VARIABLE, run_programs
 from distillery.programs.self_refinement import NO_PROGRAM, most_repairs, refine
@@ -125,12 +126,32 @@ def test_an_injection_that_cannot_be_made_or_confirmed_is_counted():
     assert (rows[0].prompt.endswith("||"), rows[0].target, dict(dropped)) == (True, SUM, {})
 
 
+def test_the_target_of_a_repair_has_the_gold_answer_and_the_question_where_its_template_does():
+    prompt = REPAIR.model_copy(update={"target": "{{ rationale }}# {{ answer }} of {{ question }}"})
+    given = [(question("q1"), completion("q1", SUM), SUM)]
+    rows = Rows.model_validate({"from": "programs", "inject": ["syntax_error"]})
+    ((row,), _) = repair_rows(given, "pad", rows, Renderer(prompt, [], REPAIR_FIELDS), 1)
+    assert row.target == f"{SUM}# 5 of q1?"
+
+
+def test_a_name_whose_other_spellings_are_taken_gets_a_number_below_a_hundred():
+    shown = []
+    draw = SimpleNamespace(choice=lambda names: shown.append(names) or names[0])
+    taken = {"a_total", "a_value", "a_count", "as", "num_a", "a_2", "a_4"}
+    assert _misspelt("a", taken, draw) == "a_3"
+    assert shown == [["a_3", *(f"a_{number}" for number in range(5, 100))]]
+    _misspelt("one_two", {"one_two_total"}, draw)
+    assert shown[1] == ["one_two_value", "one_two_count", "one_twos", "num_one_two", "two", "one", "two_one"]
+    _misspelt("class_", set(), draw)
+    assert shown[2] == ["class__total", "class__value", "class__count", "class_s", "num_class_"], "no keyword, no _name"
+
+
 # Runs
 
 
 def test_programs_run_once_each_and_are_counted(monkeypatch):
     monkeypatch.setenv(SANDBOX_VARIABLE, "auto")
-    now = iter([10.0, 12.2499])
+    now = iter([10.0, 12.2468])
     monkeypatch.setattr(running, "time", SimpleNamespace(monotonic=lambda: next(now)))
     runs, work = run_programs([SUM, SUM, SUM.replace("2", "7")])
     assert [run.value for run in runs] == ["5", "5", "10"]

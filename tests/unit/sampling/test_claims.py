@@ -70,7 +70,10 @@ class Bench:
         """What a later reader finds."""
         series = Series.of(self.identity, DECODING, [])
         keys = {Request(question, 0, special_tokens=False).key(series): question for question in questions}
-        found = CompletionStore(str(self.folder / "store")).find(series, set(keys))
+        store = CompletionStore(str(self.folder / "store"))
+        rows = [key for _, table in store.tables(series, ["key"]) for key in table["key"].to_pylist()]
+        assert len(rows) == len(set(rows)), "an answer was added to one that was there"
+        found = store.find(series, set(keys))
         return {keys[key]: stored.text for key, stored in found.items()}
 
 

@@ -1,11 +1,16 @@
 """How fast an endpoint is asked, on a clock that a test sets: when each request starts, and when asking ends."""
 
+from types import SimpleNamespace
+
 import httpx2
 import openai
 import pytest
 
-from distillery.sampling.backends.api import _retry_after
+from distillery.sampling.backends.api import ApiBackend, RequestRefused, _retry_after
+from distillery.sampling.backends.base import PendingRequest
 from distillery.sampling.backends.pace import CircuitBreaker, Pace
+from distillery.sampling.budget import Budget
+from distillery.sampling.requests import Request, Series
 
 
 class Time:
@@ -115,3 +120,35 @@ def test_the_next_try_waits_as_the_server_says_or_longer_each_time(headers, atte
     if headers is not None:
         error.response = httpx2.Response(429, headers=headers)
     assert _retry_after(error, attempt) == seconds
+
+
+SERIES = Series("m", 0.0, 1.0, 0, max_new_tokens=10)
+
+
+def pending(prompt: str) -> PendingRequest:
+    return PendingRequest(prompt, Request(prompt, 0), 1)
+
+
+def backend(**parts) -> ApiBackend:
+    made = ApiBackend.__new__(ApiBackend)
+    vars(made).update(
+        {"_flying": {}, "_identity": "m", "_retries": 0, "_limit_field": "max_tokens", "_key": "", **parts}
+    )
+    return made
+
+
+@pytest.mark.parametrize(("limit", "kind"), [(3, "samples"), (30, "tokens"), (52.0, "money")])
+def test_a_request_is_sent_while_the_budget_affords_it_beside_those_under_way(tmp_path, monkeypatch, limit, kind):
+    monkeypatch.setenv("DISTILLERY_PRICES", '{"m": [1e6, 1e6]}')  # 1 for each token of a prompt, 10 for each answer
+    flying = {object(): (pending("x" * 80), 0.0), object(): (pending("x"), 0.0)}  # prompts of 20 tokens and of 1
+    for most, affords in [(limit, True), (limit - 0.5, False)]:
+        made = backend(_flying=flying, _budget=Budget({kind: most}, tmp_path / "ledger"))
+        assert made._affords(pending("x"), SERIES) is affords
+
+
+def test_the_pace_counts_the_tokens_of_the_prompt_and_the_most_of_the_answer():
+    started = []
+    pace = SimpleNamespace(start=lambda tokens: started.append(tokens), succeeded=None)
+    with pytest.raises(RequestRefused, match="the job was stopped"):
+        backend(_pace=pace)._answer(pending("x" * 9), SERIES)
+    assert started == [3 + 10]

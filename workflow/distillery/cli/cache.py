@@ -7,7 +7,6 @@ from typing import Annotated
 import typer
 
 from distillery.cli.common import Console, exit_on_user_error, new_app, new_table, seconds_of, size
-from distillery.files import sha256_file
 from distillery.jobs.cache import OFF, ArtifactCache
 from distillery.planning.references import artifact_keys
 
@@ -32,7 +31,7 @@ def stats(cache: Location = None) -> None:
     """Count entries, seconds of work and bytes, by stage."""
     found: dict[str, list[tuple[float, int]]] = {}
     for _, entry in _cache(cache).entries():
-        held = sum(content.bytes for output in entry.outputs.values() for content in output.files.values())
+        held = sum(content.bytes for content in entry.contents())
         found.setdefault(entry.stage, []).append((float(entry.record.get("seconds", 0)), held))
     table = new_table("stage", "entries", "hours of work", "size")
     for stage, entries in sorted(found.items()):
@@ -43,13 +42,18 @@ def stats(cache: Location = None) -> None:
 
 @app.command()
 def verify(cache: Location = None) -> None:
-    """Read every object and check its bytes; faults are removed, reported, and end with status 1."""
+    """Read every entry and object and check them; faults are removed, reported, and end with status 1."""
     where = _cache(cache)
-    assert where.root is not None
-    faults = [path for path in sorted(where.root.glob("objects/*/*")) if sha256_file(path) != path.name]
-    for path in faults:
-        path.unlink()
-        Console().print(f"{path}: its bytes were changed; removed, the job that needs it runs again", soft_wrap=True)
+    assert where.objects is not None
+    faults = [(path, reason) for path, entry, reason in where.examined() if entry is None]
+    faults += list(where.objects.damaged())
+    for path, reason in faults:
+        done = (
+            "removed, the job that needs it runs again"
+            if where.discard(path)
+            else "it cannot be removed: no permission"
+        )
+        Console().print(f"{ascii(str(path))[1:-1]}: {reason}; {done}", markup=False, highlight=False, soft_wrap=True)
     if faults:
         raise typer.Exit(1)
     Console().print("every object is whole")
@@ -69,11 +73,12 @@ def gc(
     with exit_on_user_error():
         kept_since = time.time() - seconds_of(older_than)
         needed = artifact_keys(results or [Path("results")])
-    gone = [path for path, entry in where.entries() if entry.key not in needed and path.stat().st_mtime < kept_since]
+    gone = [path for path, entry in where.entries() if entry.key not in needed and where.last_used(path) < kept_since]
     if not yes:
         Console().print(f"{len(gone)} entries would go (say --yes to remove them), {len(needed)} are needed")
         return
-    for path in gone:
-        path.unlink(missing_ok=True)
+    removed = sum(where.discard(path) for path in gone)
     files, held = where.remove_unused_objects()
-    Console().print(f"{len(gone)} entries, {files} objects and {size(held)} removed")
+    Console().print(f"{removed} entries, {files} objects and {size(held)} removed")
+    if removed < len(gone):
+        Console().print(f"{len(gone) - removed} entries cannot be removed: they lie in folders of other users")

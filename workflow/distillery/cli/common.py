@@ -6,14 +6,16 @@ import sys
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import rich.console
 import typer
 from rich import box
 from rich.segment import Segment
 from rich.table import Table
+from typer.core import TyperGroup
 
+from distillery.disk_faults import disk_fault
 from distillery.errors import UserError
 from distillery.jobs.code_digest import LIBRARY
 from distillery.planning.snakemake_graph import Node, read_graph
@@ -35,7 +37,7 @@ class Console(rich.console.Console):
 
 def new_app(summary: str) -> typer.Typer:
     """A group of commands. Help texts are plain: in rich's markup, brackets as in `[/model]` would be tags."""
-    return typer.Typer(no_args_is_help=True, add_completion=False, help=summary, rich_markup_mode=None)
+    return typer.Typer(cls=_Commands, no_args_is_help=True, add_completion=False, help=summary, rich_markup_mode=None)
 
 
 def new_table(*columns: str, words: int = 1) -> Table:
@@ -52,12 +54,23 @@ def new_table(*columns: str, words: int = 1) -> Table:
 
 @contextmanager
 def exit_on_user_error() -> Iterator[None]:
-    """Print a UserError as text and leave with status 1."""
+    """Print a UserError, or a fault of the disk, as text and leave with status 1."""
     try:
         yield
-    except UserError as error:
-        Console(stderr=True).print(str(error), markup=False, highlight=False, soft_wrap=True)
+    except (UserError, OSError) as error:
+        fault = error if isinstance(error, UserError) else disk_fault(error)
+        if fault is None:
+            raise
+        Console(stderr=True).print(str(fault), markup=False, highlight=False, soft_wrap=True)
         raise typer.Exit(1) from None
+
+
+class _Commands(TyperGroup):
+    """A group of commands, each of which ends with one line where the disk has a fault."""
+
+    def invoke(self, ctx: Any) -> Any:
+        with exit_on_user_error():
+            return super().invoke(ctx)
 
 
 def require_project() -> None:

@@ -170,6 +170,13 @@ class _Builder:
         self._open: set[int] = set()
 
     def build(self, node: yaml.Node, path: Keys) -> Any:
+        try:
+            return self._built(node, path)
+        except _Fault as fault:
+            fault.key = fault.key or ".".join(path) or None
+            raise
+
+    def _built(self, node: yaml.Node, path: Keys) -> Any:
         self._count += 1
         if self._count > MAX_VALUES:
             raise _Fault(f"its aliases stand for more than {MAX_VALUES} values", node, "Write fewer nested aliases")
@@ -184,9 +191,6 @@ class _Builder:
             if isinstance(node, yaml.SequenceNode):
                 return [self._item(item, (*path, str(place))) for place, item in enumerate(node.value)]
             return self._scalar(node)
-        except _Fault as fault:
-            fault.key = fault.key or ".".join(path) or None
-            raise
         finally:
             self._open.discard(id(node))
 

@@ -45,7 +45,8 @@ class FileSource(Section):
 
     kind: Literal["file"]
     files: dict[Literal["train", "dev", "test", "all"], str] = Field(
-        description="Split -> path, relative to the working directory; `all` together with `split_file`."
+        description="Split -> path, relative to the working directory; `all` together with `split_file`. "
+        "Text in UTF-8, at most 256 MiB; a row ends at a line feed only."
     )
     split_file: str | None = Field(
         None, description="JSON object {train: [row, ...], test: [row, ...]} of row numbers from 0."

@@ -36,7 +36,9 @@ LIBRARY = Path(__file__).parents[1]
 
 NEUTRAL = (
     "distillery.errors",  # messages to people; no stage writes one into an output
+    "distillery.disk_faults",  # messages too
     "distillery.logs",  # logging
+    "distillery.temporary",  # writes beside a place and moves there
     "distillery.jobs",  # runs a job and keeps what it made
     "distillery.sampling.budget",  # stops a run that has spent enough
     "distillery.sampling.store",  # keeps completions as they are; their keys are made in distillery.sampling.requests

@@ -84,7 +84,8 @@ class FileLock:
         """Give the lock back."""
         _held.discard(self)
         if self._file is not None:
-            self._file.close()
+            with contextlib.suppress(OSError):  # a full disk did not take the signature; the lock is given back
+                self._file.close()
         self._file = self._locked = None
 
     @property

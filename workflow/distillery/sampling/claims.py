@@ -42,7 +42,9 @@ def write_lock(folder: Path, overtaken: Callable[[], None]) -> Iterator[FileLock
     lock = FileLock(folder / "write")
     watch: Watch | None = None
     takeover = min(WRITE_TAKEOVER_SECONDS, takeover_seconds())
-    try:
+    with contextlib.ExitStack() as at_the_end:
+        at_the_end.callback(lock.release)  # twice: after Ctrl-C in the first, what is kept next needs this lock
+        at_the_end.callback(lock.release)
         while not lock.acquire():
             watch = watch or Watch(lock.paths[0], "a write to the store", takeover, WRITE_PATIENCE_SECONDS)
             if watch.look() and lock.take_over(watch.file):
@@ -50,8 +52,6 @@ def write_lock(folder: Path, overtaken: Callable[[], None]) -> Iterator[FileLock
                 break
             time.sleep(WRITE_POLL_SECONDS)
         yield lock
-    finally:
-        lock.release()
 
 
 class Claim:

@@ -174,12 +174,15 @@ class CompletionSampler:
                 keep_all_in_flight(backend, keep)
 
         with (
-            tqdm(total=len(missing), desc=what, unit="completion", mininterval=2) as bar,
             contextlib.ExitStack() as at_the_end,
+            tqdm(total=len(missing), desc=what, unit="completion", mininterval=2) as bar,
+            contextlib.ExitStack() as before,
         ):
-            # In this order, and twice: Ctrl-C may come in the middle of each, and each continues where it was.
-            for step in 2 * (self.budget.close, writer.flush, keep_the_rest):
+            # The last of these is called first. All are called twice: Ctrl-C may come in the middle of each, or between
+            # two, and each continues where it was.
+            for step in (self.budget.close, writer.flush, keep_the_rest):
                 at_the_end.callback(step)
+                before.callback(step)
             for answer in backend.generate(list(missing.values())[:allowed], series):
                 keep(answer)
                 claim.check()

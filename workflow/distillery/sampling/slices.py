@@ -18,7 +18,6 @@ import logging
 import os
 import subprocess
 import sys
-import time
 import zipfile
 from collections.abc import Collection, Iterator
 from pathlib import Path
@@ -41,13 +40,12 @@ from distillery.sampling.slice_checks import (
 )
 from distillery.sampling.store import CompletionStore
 from distillery.sampling.store_maintenance import merged, stored_series
-from distillery.sampling.unit_checks import MAX_UNIT_BYTES, MAX_UNIT_ROWS
+from distillery.sampling.unit_checks import MAX_UNIT_BYTES, MAX_UNIT_ROWS, read_table
+from distillery.sampling.units import GIVES_WAY
 
 logger = logging.getLogger(__name__)
 
 LIBRARY = str(Path(__file__).parents[2])
-GIVES_WAY = {"failed": 1}
-"""Outcomes that give way to a later completion of a lower number (0 for all others), as in the store."""
 REMEDY = "Get it again from where it was made; nothing was imported"
 
 
@@ -185,7 +183,7 @@ def add_slice(store: CompletionStore, source: Path, checked: Checked) -> Importe
         with open_slice(source) as archive:
             listing = read_listing(archive, checked.listing)
             for name, series in listing.series_of_units():
-                table = pq.ParquetFile(pa.BufferReader(read_unit(archive, name, listing))).read(use_threads=False)
+                table = read_table(read_unit(archive, name, listing))
                 new, other = _add(store, series, table)
                 added, differing = added + new, differing + other
     except SliceFault as fault:
@@ -204,6 +202,5 @@ def _add(store: CompletionStore, series: Series, table: pa.Table) -> tuple[int, 
         differing += own is not None and not lacks and (own.text, own.finish_reason) != (text, reason)
     missing = table.filter(pa.array(mask, pa.bool_()))
     if len(missing):
-        store.put_series(series)
-        store.put_unit(store.folder(series), missing, time.time_ns())
+        store.append(series, lambda: missing)
     return len(missing), differing
