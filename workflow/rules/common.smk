@@ -11,6 +11,10 @@ from snakemake.exceptions import WorkflowError
 SETTINGS = "config/config.yaml"
 LIBRARY = str(Path(workflow.basedir, "workflow").resolve())
 sys.path.insert(0, LIBRARY)
+# Snakemake imports logger plugins at its start, and ours an installed library: the one beside this Snakefile takes its place.
+if not str(getattr(sys.modules.get("distillery"), "__file__", f"{LIBRARY}/")).startswith(os.path.join(LIBRARY, "")):
+    for name in [name for name in sys.modules if name.partition(".")[0] == "distillery"]:
+        del sys.modules[name]
 # Jobs import the library beside this Snakefile, even if another version is installed.
 os.environ.update(PYTHONPATH=os.pathsep.join(filter(None, [LIBRARY, os.environ.get("PYTHONPATH")])))
 

@@ -6,7 +6,6 @@ weight of the loss: reading them from a file gives the loss that a mentor beside
 
 import functools
 import logging
-import os
 import shutil
 import sys
 import time
@@ -22,6 +21,7 @@ from transformers import AutoTokenizer
 
 from distillery.config.extensions import TEMPERATURES, SoftLabelForm
 from distillery.errors import UserError
+from distillery.files import atomic_open
 from distillery.jobs.gpus import torch_device
 from distillery.models.manifest import Manifest
 from distillery.models.tokenization import Example, encode_rows
@@ -133,19 +133,11 @@ def write_soft_labels(
         _logits, model=model, collate=row_collator(mentor.architecture, tokenizer.pad_token_id), half=half
     )
     lost, started = Lost(form), time.monotonic()
-    out.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = out.with_name(f".{out.name}.unfinished")
-    try:
-        with SoftLabelWriter(unfinished, mentor, form, half=half, examples=examples) as writer:
-            for start in tqdm(range(0, len(examples), TOGETHER), desc="soft labels", mininterval=2, file=sys.stderr):
-                some = examples[start : start + TOGETHER]
-                for logits in read(some).split([len(example.target_ids) for example in some]):
-                    lost.add(writer.add(logits), mentor.vocabulary.size)
-        with open(unfinished, "rb") as data:
-            os.fsync(data.fileno())
-        unfinished.replace(out)
-    finally:
-        unfinished.unlink(missing_ok=True)
+    with atomic_open(out, "wb") as file, SoftLabelWriter(file, mentor, form, half=half, examples=examples) as writer:
+        for start in tqdm(range(0, len(examples), TOGETHER), desc="soft labels", mininterval=2, file=sys.stderr):
+            some = examples[start : start + TOGETHER]
+            for logits in read(some).split([len(example.target_ids) for example in some]):
+                lost.add(writer.add(logits), mentor.vocabulary.size)
     logger.info("%s: %d rows, %d positions, %.1f MB", out, len(examples), targets, out.stat().st_size / 1e6)
     return {
         "rows": len(examples),

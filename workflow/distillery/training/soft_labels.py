@@ -18,7 +18,7 @@ import json
 from collections.abc import Iterable
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 import pyarrow as pa
@@ -47,7 +47,7 @@ class SoftLabelWriter:
     """Writes the labels of rows, one after another; used as a context.
 
     Args:
-        path: The file; incomplete until the context ends, so give a temporary name.
+        out: Where to; the file is whole when the context ends.
         mentor: Manifest of the mentor; its vocabulary is kept in the file.
         form: What is kept of each distribution.
         half: Whether logits fit float16.
@@ -55,7 +55,7 @@ class SoftLabelWriter:
     """
 
     def __init__(
-        self, path: Path, mentor: Manifest, form: SoftLabelForm, *, half: bool, examples: Iterable[Example]
+        self, out: IO[bytes], mentor: Manifest, form: SoftLabelForm, *, half: bool, examples: Iterable[Example]
     ) -> None:
         self.form, self.half, width = form, half, mentor.vocabulary.size
         number = pa.float16() if half else pa.float32()
@@ -73,8 +73,7 @@ class SoftLabelWriter:
             [(name, pa.list_(kind, size)) for name, (kind, size) in self.columns.items()],
             metadata={META: json.dumps(about, sort_keys=True).encode()},
         )
-        self._sink = pa.OSFile(str(path), "wb")
-        self._writer = pa.ipc.new_file(self._sink, self.schema)
+        self._writer = pa.ipc.new_file(out, self.schema)
 
     def add(self, logits: Tensor) -> dict[str, Tensor]:
         """Add the next row.
@@ -114,7 +113,6 @@ class SoftLabelWriter:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._writer.close()
-        self._sink.close()
 
 
 def top_k(logits: Tensor, k: int) -> dict[str, Tensor]:
