@@ -195,13 +195,13 @@ def test_a_writer_that_was_overtaken_writes_after_the_other(store, monkeypatch):
     real = os.replace
     stops = iter([True])
 
-    def replace(source, target):
+    def replace(source, target, **folders):
         if str(target).endswith(".parquet") and next(stops, False):
             store._remove_unfinished(store.folder(SERIES), 0.0)  # as who takes the lock over does
             monkeypatch.setattr(os, "replace", real)
             other = CompletionStore(store.location)
             unit(other, rows(text=["of the other"]), time.time_ns())
-        return real(source, target)
+        return real(source, target, **folders)
 
     monkeypatch.setattr(os, "replace", replace)
     store.write_unit(SERIES, [("p", stored(KEYS[1], "of the one that was stopped"))])
