@@ -131,6 +131,8 @@ SHAPES = {
     "an end that is no text": (chat("It is 5.", {"a": 1}), "It is 5.", "failed"),
     "a tool call": (chat(None, "tool_calls", tool_calls=[{"id": "x"}]), "", "failed"),
     "parts": (chat([{"type": "text", "text": "It "}, {"type": "text", "text": "is 5."}]), "It is 5.", "stop"),
+    "an image alone": (chat([{"type": "image_url", "image_url": {"url": "x"}}]), "", "failed"),
+    "a part that is a refusal": (chat([{"type": "refusal", "refusal": "I cannot."}]), "I cannot.", "refused"),
     "reasoning_content": (chat("5.", reasoning_content="2 + 3"), "<think>\n2 + 3\n</think>\n\n5.", "stop"),
     "reasoning": (chat("5.", reasoning="2 + 3"), "<think>\n2 + 3\n</think>\n\n5.", "stop"),
     "reasoning, cut off": (chat(None, "length", reasoning_content="2 +"), "<think>\n2 +\n</think>\n\n", "length"),

@@ -83,10 +83,13 @@ def _chat(choice: Mapping[str, Any]) -> tuple[str, str]:
     message = choice.get("message")
     if not isinstance(message, Mapping):
         return "", "failed"
-    refusal = message.get("refusal")
-    if isinstance(refusal, str) and refusal:
-        return refusal, "refused"
-    answer, reasoning = _parts(message.get("content"))
+    content = message.get("content")
+    parts = content if isinstance(content, Sequence) and not isinstance(content, str) else []
+    for place in (message, *parts):
+        refusal = place.get("refusal") if isinstance(place, Mapping) else None
+        if isinstance(refusal, str) and refusal:
+            return refusal, "refused"
+    answer, reasoning = _parts(content)
     for name in ("reasoning_content", "reasoning"):
         said, thought = _parts(message.get(name))
         reasoning = reasoning or (said or "") + thought
@@ -112,8 +115,8 @@ def _parts(content: object) -> tuple[str | None, str]:
             answer.append(part)
         elif isinstance(part, Mapping):
             thinks = part.get("type") in ("thinking", "reasoning", "reasoning_text")
-            text = next((part[key] for key in ("text", "thinking", "content") if isinstance(part.get(key), str)), "")
-            (reasoning if thinks else answer).append(text)
+            texts = (part[key] for key in ("text", "thinking", "content") if isinstance(part.get(key), str))
+            (reasoning if thinks else answer).extend(list(texts)[:1])  # an image has none
     return "".join(answer) if answer else None, "".join(reasoning)
 
 
