@@ -42,6 +42,7 @@ def test_stages_reach_only_rooms_that_decide_their_output():
     assert rooms("score") & computing == {"evaluation", "verification"}
     assert "distillery.evaluation.tables" not in modules("score")
     assert rooms("tables") & computing == {"evaluation"}
+    assert "distillery.visible" in modules("tables") - modules("train"), "it shapes pages, and else messages only"
     for stage in ("ask_teachers", "peer_review"):
         assert rooms(stage) & computing == {"sampling"}
         assert "distillery.peer_review.acceptance" not in modules(stage)
