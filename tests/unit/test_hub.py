@@ -50,6 +50,15 @@ def test_what_was_fetched_is_found_without_a_network(hub, repository, monkeypatc
     assert fetched(repository) == FILES
 
 
+def test_a_client_that_another_thread_closed_is_a_lost_connection(hub, repository, monkeypatch):
+    """huggingface_hub 2.4 closes the client that all threads share where one of them cannot connect."""
+    repository.listing()
+    client = type("Closed", (), {"__getattr__": lambda self, name: getattr(None, name)})()
+    for module in ("file_download", "utils._http"):
+        monkeypatch.setattr(f"huggingface_hub.{module}.get_session", lambda: client, raising=False)
+    refused(repository, "connection to the Hub was lost.*DISTILLERY_DOWNLOADS")
+
+
 @pytest.mark.parametrize("offline", [True, False], ids=["offline", "closed port"])
 @pytest.mark.parametrize(
     "listed", [True, False], ids=["a part of the commit in the cache", "another commit in the cache"]

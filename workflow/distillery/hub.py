@@ -118,6 +118,8 @@ class Repository:
                         allow_patterns=[glob.escape(name) for name in names],
                     )
                 )
+        except AttributeError as error:  # a thread that loses its connection closes the client of the other threads
+            raise self._fault("was not fetched before, and the connection to the Hub was lost", _CONNECT) from error
         except Exception as error:  # as above
             raise self._refusal(error) from error
         for name in names:
