@@ -50,7 +50,7 @@ def disk_fault(error: BaseException, places: Iterable[Path] = ()) -> UserError |
             return _fault(number, file, places)
         if any(sign in str(seen) for sign in _OF_TORCH):
             fullest = _fullest(places)
-            if fullest is not None and _free(fullest) < _LITTLE:
+            if fullest is not None and free_bytes(fullest) < _LITTLE:
                 return _fault(errno.ENOSPC, fullest, places)
         below = seen.__cause__ or (None if seen.__suppress_context__ else seen.__context__)
         if below is None:
@@ -74,12 +74,15 @@ def _error_number(error: BaseException) -> int | None:
 
 def _fullest(places: Iterable[Path]) -> Path | None:
     """The folder with the least space of those given, or the nearest that exists above each."""
-    folders = {
-        next(folder for folder in (place.absolute(), *place.absolute().parents) if folder.is_dir()) for place in places
-    }
-    return min(sorted(folders), key=_free, default=None)
+    return min(sorted({nearest_folder(place) for place in places}), key=free_bytes, default=None)
 
 
-def _free(folder: Path) -> int:
+def nearest_folder(place: Path) -> Path:
+    """The folder at a place, or the nearest that exists above it: where what is written there will take space."""
+    return next(folder for folder in (place.absolute(), *place.absolute().parents) if folder.is_dir())
+
+
+def free_bytes(folder: Path) -> int:
+    """Bytes that this user may still write to the disk of a folder."""
     found = os.statvfs(folder)
     return found.f_bavail * found.f_frsize

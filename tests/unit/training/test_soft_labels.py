@@ -1,7 +1,6 @@
 """Soft labels as a file: they are those of the mentor, found by row, in little space, and what a form loses is said."""
 
 import json
-import shutil
 import tracemalloc
 
 import pyarrow as pa
@@ -311,8 +310,7 @@ def test_a_student_of_another_vocabulary_is_refused(causal, tmp_path, change, wo
 def test_a_disk_that_is_too_small_for_the_whole_vocabulary_is_noticed_before_the_mentor_is_loaded(
     causal, tmp_path, monkeypatch
 ):
-    usage = shutil.disk_usage(tmp_path)._replace(free=1000)
-    monkeypatch.setattr(mentor_pass.shutil, "disk_usage", lambda _: usage)
+    monkeypatch.setattr(mentor_pass, "free_bytes", lambda _: 1000)
     monkeypatch.setattr(mentor_pass, "load_model", None)
     with pytest.raises(UserError, match=r"objective\.soft_labels = 'exact'.* GB.*top-k.*online"):
         labels_of(causal[1], tmp_path)

@@ -30,7 +30,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from distillery.disk_faults import disk_fault
+from distillery.disk_faults import disk_fault, free_bytes, nearest_folder
 from distillery.errors import UserError
 from distillery.jobs import cache_entries, cache_folders
 from distillery.jobs.cache_entries import SNAKEMAKE_TIMESTAMP, Artifact, Content, Entry, Unusable
@@ -168,15 +168,14 @@ class ArtifactCache:
         assert self.objects is not None
         held: dict[str, int] = {}
         for name, artifact in entry.outputs.items():
-            where = next(folder for folder in Path(outputs[name]).absolute().parents if folder.is_dir())
+            where = nearest_folder(Path(outputs[name]).parent)
             device, copied = where.stat().st_dev, 0
             for content in artifact.files.values():
                 with self.objects.opened(content) as (_, _, found):
                     held[content.sha256] = found.st_blocks * 512
                     linked = artifact.folder and can_be_shared(found) and found.st_dev == device
                     copied += 0 if linked else content.bytes
-            space = os.statvfs(where)
-            if copied > space.f_bavail * space.f_frsize:
+            if copied > free_bytes(where):
                 if copied > 4 * sum(held.values()) + (64 << 20):
                     raise Unusable(f"{name} names {copied:,} bytes, far more than it has")
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(where))

@@ -38,6 +38,18 @@ class Vocabulary(_Frozen):
     tokenizer_sha256: str
     """Digest of tokens, merges and special tokens; padding and truncation settings do not count."""
 
+    def difference(self, other: "Vocabulary") -> str | None:
+        """Why a soft label over this vocabulary means nothing over another; None where both are one."""
+        if self == other:
+            return None
+        if self.size != other.size:
+            return f"{self.size} and {other.size} embedding rows"
+        return f"{self.size} embedding rows each, but the tokenizers differ"
+
+
+ONE_FAMILY = "Choose mentor and student from one family, or drop the soft labels (objective: cross-entropy)"
+"""What to do about vocabularies that differ."""
+
 
 class Training(_Frozen):
     """Where trained weights came from."""
@@ -184,16 +196,9 @@ def same_vocabulary(a: Manifest, b: Manifest) -> None:
 
     Source: Mentor-KD (arXiv 2410.09037), section 3.3: mentor and student come from one family.
     """
-    if a.vocabulary == b.vocabulary:
-        return
-    if a.vocabulary.size != b.vocabulary.size:
-        difference = f"{a.vocabulary.size} and {b.vocabulary.size} embedding rows"
-    else:
-        difference = f"{a.vocabulary.size} embedding rows each, but the tokenizers differ"
-    raise UserError(
-        f"the models {a.name} and {b.name} have different vocabularies: {difference}",
-        remedy="Choose mentor and student from one family, or drop the soft labels (objective: cross-entropy)",
-    )
+    if difference := a.vocabulary.difference(b.vocabulary):
+        problem = f"the models {a.name} and {b.name} have different vocabularies: {difference}"
+        raise UserError(problem, remedy=ONE_FAMILY)
 
 
 def tokenizer_digest(folder: Path) -> str:

@@ -13,7 +13,8 @@ Tokenising prompt and target as one string would merge across the seam and teach
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
 
 from distillery.errors import UserError
 from distillery.records import TrainingRow
@@ -31,6 +32,19 @@ class Example:
 
     prompt_ids: list[int]
     target_ids: list[int]
+
+
+def padding_tokenizer(folder: Path, **settings: Any) -> "PreTrainedTokenizerBase":
+    """The tokenizer of a prepared model, which pads with its stop token where it has no token of its own for that.
+
+    Padding is masked by place, so sharing the stop token is harmless.
+    """
+    from transformers import AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False, **settings)
+    if tokenizer.pad_token is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    return tokenizer
 
 
 def encode_prompt(tokenizer: "PreTrainedTokenizerBase", prompt: str, *, special_tokens: bool = True) -> list[int]:

@@ -6,7 +6,6 @@ weight of the loss: reading them from a file gives the loss that a mentor beside
 
 import functools
 import logging
-import shutil
 import sys
 import time
 from collections.abc import Mapping, Sequence
@@ -17,14 +16,14 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 from tqdm import tqdm
-from transformers import AutoTokenizer
 
 from distillery.config.extensions import TEMPERATURES, SoftLabelForm
+from distillery.disk_faults import free_bytes, nearest_folder
 from distillery.errors import UserError
 from distillery.files import atomic_open
 from distillery.jobs.gpus import torch_device
 from distillery.models.manifest import Manifest
-from distillery.models.tokenization import Example, encode_rows
+from distillery.models.tokenization import Example, encode_rows, padding_tokenizer
 from distillery.records import TrainingRow
 from distillery.training.batches import tokens
 from distillery.training.forward import logits_of, next_tokens
@@ -117,9 +116,7 @@ def write_soft_labels(
             value=form.k,
             remedy="Take fewer, or write `soft_labels: exact`",
         )
-    tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
-    if tokenizer.pad_token is None:
-        tokenizer.pad_token = tokenizer.eos_token
+    tokenizer = padding_tokenizer(folder)
     examples = encode_rows(rows, tokenizer, architecture=mentor.architecture, max_length=NO_LIMIT)
     half = precision == "bf16"
     targets = sum(len(example.target_ids) for example in examples)
@@ -171,8 +168,7 @@ def _check_space(out: Path, targets: int, vocabulary: int, form: SoftLabelForm, 
     if form.form != "exact":
         return
     needed = targets * vocabulary * (2 if half else 4)
-    folder = next(parent for parent in out.absolute().parents if parent.exists())
-    free = shutil.disk_usage(folder).free
+    free = free_bytes(nearest_folder(out.parent))
     if needed > 0.9 * free:
         raise UserError(
             f"the whole vocabulary at {targets} tokens takes {needed / 1e9:.1f} GB, and {free / 1e9:.1f} GB are free",

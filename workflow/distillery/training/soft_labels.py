@@ -27,7 +27,7 @@ from torch import Tensor
 
 from distillery.config.extensions import TEMPERATURES, SoftLabelForm
 from distillery.errors import UserError
-from distillery.models.manifest import Manifest
+from distillery.models.manifest import ONE_FAMILY, Manifest, Vocabulary
 from distillery.models.tokenization import Example
 from distillery.training.losses import IGNORE, TopK
 
@@ -150,7 +150,8 @@ class SoftLabels:
             self._file = pa.ipc.open_file(pa.memory_map(str(path)))
             about: dict[str, Any] = json.loads(self._file.schema.metadata[META])
             self.places = {digest: place for place, digest in enumerate(about["rows"])}
-            self.vocabulary, self.temperatures = about["vocabulary"], tuple(about["temperatures"])
+            self.vocabulary = Vocabulary.model_validate(about["vocabulary"])
+            self.temperatures = tuple(about["temperatures"])
             self.exact, count = about["form"] == "exact", len(about["rows"])
         except (OSError, pa.ArrowInvalid, KeyError, TypeError, ValueError) as error:
             raise self._torn(str(error)) from error
@@ -170,14 +171,9 @@ class SoftLabels:
         Raises:
             UserError: The vocabulary is not that of the mentor.
         """
-        if self.vocabulary != student.vocabulary.model_dump(mode="json"):
-            raise UserError(
-                f"the mentor of these soft labels has another vocabulary than {student.name}: "
-                f"{self.vocabulary['size']} and {student.vocabulary.size} embedding rows"
-                + ("" if self.vocabulary["size"] != student.vocabulary.size else ", but the tokenizers differ"),
-                file=self.path,
-                remedy="Choose mentor and student from one family, or drop the soft labels (objective: cross-entropy)",
-            )
+        if difference := self.vocabulary.difference(student.vocabulary):
+            problem = f"the mentor of these soft labels has another vocabulary than {student.name}: {difference}"
+            raise UserError(problem, file=self.path, remedy=ONE_FAMILY)
 
     def rows_of(self, examples: Iterable[Example]) -> list[int]:
         """The places of rows in the file.

@@ -23,14 +23,14 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from transformers import AutoTokenizer, PreTrainedModel, PrinterCallback, ProgressCallback, TrainerCallback, set_seed
+from transformers import PreTrainedModel, PrinterCallback, ProgressCallback, TrainerCallback, set_seed
 from transformers.utils import logging as transformers_logging
 
 from distillery.config.extensions import refusal
 from distillery.errors import UserError
 from distillery.jobs.gpus import torch_device
 from distillery.models.sources import copy_tokenizer, new_folder
-from distillery.models.tokenization import Example, encode_rows
+from distillery.models.tokenization import Example, encode_rows, padding_tokenizer
 from distillery.records import TrainingRow
 from distillery.training.arguments import trainer_arguments
 from distillery.training.batches import EpochOrder
@@ -108,9 +108,7 @@ def prepare(rows: Sequence[TrainingRow], job: TrainingJob) -> Prepared:
         remedy = "Change this setting, or take another student"
         raise UserError(refused.problem, key=f"objective.{refused.key}", value=refused.value, remedy=remedy)
     train = job.train
-    tokenizer = AutoTokenizer.from_pretrained(job.base, trust_remote_code=False)
-    if tokenizer.pad_token is None:
-        tokenizer.pad_token = tokenizer.eos_token  # padding is masked by place, so sharing the stop token is harmless
+    tokenizer = padding_tokenizer(job.base)
     encode = functools.partial(
         encode_rows, tokenizer=tokenizer, architecture=job.architecture, max_length=train.max_length, form=job.form
     )

@@ -17,14 +17,13 @@ import torch
 from transformers import (
     AutoModelForCausalLM,
     AutoModelForSeq2SeqLM,
-    AutoTokenizer,
     GenerationConfig,
     StoppingCriteriaList,
     StopStringCriteria,
 )
 
 from distillery.jobs.gpus import torch_device
-from distillery.models.tokenization import target_start
+from distillery.models.tokenization import padding_tokenizer, target_start
 from distillery.sampling.backends.base import Backend, Generated, PendingRequest
 from distillery.sampling.logprobs import encode_choice, encode_scored, single_tokens, tail_of
 from distillery.sampling.requests import Series
@@ -37,9 +36,7 @@ class TransformersBackend(Backend):
         loader = AutoModelForCausalLM if architecture == "causal" else AutoModelForSeq2SeqLM
         self._causal = architecture == "causal"
         self._device = torch_device()
-        self._tokenizer = AutoTokenizer.from_pretrained(folder, padding_side="left" if self._causal else "right")
-        if self._tokenizer.pad_token is None:
-            self._tokenizer.pad_token = self._tokenizer.eos_token
+        self._tokenizer = padding_tokenizer(folder, padding_side="left" if self._causal else "right")
         self._model = loader.from_pretrained(folder, dtype="auto").to(self._device).eval()
         self._model.generation_config = _token_ids_alone(self._model.generation_config)
 
