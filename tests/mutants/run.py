@@ -60,13 +60,17 @@ def copy_tree(target: Path) -> None:
             shutil.copy(source, target / name)
 
 
+def environment_of(root: Path) -> dict[str, str]:
+    """Tests of a copy import its library, and leave no bytecode that could outlive a slip."""
+    return {**os.environ, "PYTHONPATH": str(root / "workflow"), "PYTHONDONTWRITEBYTECODE": "1"}
+
+
 def run_tests(root: Path, arguments: Sequence[str], seconds: float) -> tuple[str, str | None, float, float]:
     """Run test files until a failure: `passed`, `failed` or `timeout`; the test; seconds by clock, and of CPU."""
     command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:warnings", *arguments]
-    environment = {**os.environ, "PYTHONPATH": str(root / "workflow"), "PYTHONDONTWRITEBYTECODE": "1"}
     started, before = time.monotonic(), _cpu_seconds()
     process = subprocess.Popen(
-        command, cwd=root, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+        command, cwd=root, env=environment_of(root), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
         start_new_session=True,
     )  # fmt: skip
     try:
@@ -104,10 +108,9 @@ def try_at_once(slips: Sequence[Slip], root: Path) -> None:
             path.write_text(text.replace(slip.old, slip.new), encoding="utf-8")
             placed += 1
     print(f"{placed} of {len(slips)} slips are in one copy", flush=True)
-    environment = {**os.environ, "PYTHONPATH": str(root / "workflow"), "PYTHONDONTWRITEBYTECODE": "1"}
     for arguments in (QUICK, PLANNED):
         command = [sys.executable, "-m", "pytest", "-q", "-p", "no:warnings", "-n", "auto", *arguments]
-        ran = subprocess.run(command, cwd=root, env=environment, capture_output=True, text=True)
+        ran = subprocess.run(command, cwd=root, env=environment_of(root), capture_output=True, text=True)
         print(f"{' '.join(arguments[:2])}: {ran.stdout.strip().splitlines()[-1]}", flush=True)
 
 

@@ -16,7 +16,14 @@ from distillery.logs import TERMINAL_VARIABLE
 from distillery.planning.progress import Progress, read_forecast
 from distillery.visible import visible
 
-SILENT = {LogEvent.SHELLCMD, LogEvent.WORKFLOW_STARTED, LogEvent.RESOURCES_INFO, LogEvent.JOB_STARTED}
+SILENT = {
+    None,
+    LogEvent.JOB_FINISHED,
+    LogEvent.JOB_STARTED,
+    LogEvent.RESOURCES_INFO,
+    LogEvent.SHELLCMD,
+    LogEvent.WORKFLOW_STARTED,
+}
 """Events that have no line: the log file of Snakemake has them."""
 
 
@@ -60,7 +67,7 @@ class LogHandler(LogHandlerBase):
             if not fields["output"]:
                 return ""  # a target, which makes nothing
             return self._progress.started(fields["rule_name"], fields["wildcards"], list(fields["output"]), time.time())
-        if event in SILENT or event in (LogEvent.JOB_FINISHED, None):
+        if event in SILENT:
             return ""
         return self._default.format(record)
 

@@ -1,4 +1,4 @@
-"""A stopped process keeps its locks: who waits is told, takes over after a time, and the former holder finds out."""
+"""A stopped process keeps its locks: who waits gets a message and takes over in time, and the former holder notices."""
 
 import os
 import signal

@@ -440,7 +440,7 @@ def _refused(*_args: object, **_options: object) -> None:
 
 
 def test_the_outputs_that_are_folders_are_those_of_that_name():
-    """What an entry may restore as a folder follows from the name of the output, since a script is not told it."""
+    """What an entry may restore as a folder follows from the name of the output, since a script does not know it."""
     text = "".join(path.read_text() for path in (REPOSITORY / "workflow/rules").glob("*.smk"))
     folders = re.findall(r'(\w+)=directory\("[^".]+"\),', text)
     assert len(folders) == text.count("directory(") == text.count("folder=") > 0 and set(folders) == {FOLDER}

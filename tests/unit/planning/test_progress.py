@@ -69,5 +69,5 @@ def test_snakemake_prints_a_line_for_each_job_and_the_whole_error(tmp_path):
     starts = [line.split() for line in lines if " done   " in line]
     assert [(words[5], "until" in words) for words in starts] == [("fine", True), ("broken", False)]
     assert "Error in rule broken:" in lines
-    assert (tmp_path / "good.txt").read_text() == "WARNING\n", "jobs are told to keep their milestones to the log file"
+    assert (tmp_path / "good.txt").read_text() == "WARNING\n", "jobs keep their milestones to the log file"
     assert len(lines) < 25

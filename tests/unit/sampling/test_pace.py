@@ -29,7 +29,7 @@ class Time:
 
 
 def starts(pace: Pace, time: Time, *tokens: int) -> list[float]:
-    """Seconds from the first moment at which requests of so many tokens start."""
+    """Seconds from the first moment at which requests of that many tokens start."""
     found = []
     for amount in tokens:
         assert pace.start(amount)

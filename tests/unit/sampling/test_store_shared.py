@@ -1,4 +1,4 @@
-"""A store of several users: who may write does so with any umask; who may not is told before anything is paid for."""
+"""A store of several users: who may write can, with any umask; who may not is refused before anything is paid for."""
 
 import multiprocessing
 import os

@@ -66,13 +66,14 @@ def build_table(experiment: Experiment, cells: Sequence[Cell]) -> Table:
         )
     labels = setting_labels(path for cell in cells for path in cell.swept)
     rows: list[Row] = []
-    for task, groups in ordered.items():
-        known = _questions(next(cell for cell in cells if cell.task == task))
+    for groups in ordered.values():
+        first = next(iter(groups.values()))[0]
+        known = _questions(first)
         parts = parts_of(known[0], experiment.parts) if experiment.parts else {}
         runs = {key: [_read(cell, experiment.grader) for cell in group] for key, group in groups.items()}
         _check_same_questions([run for group in runs.values() for run in group])
         if experiment.majority_answer:
-            rows.append(majority_row(next(iter(groups.values()))[0], known[1], known[0], parts))
+            rows.append(majority_row(first, known[1], known[0], parts))
         for (model, recipe), group in runs.items():
             compared = experiment.baseline is not None and recipe != experiment.baseline
             baseline = runs.get((model, str(experiment.baseline))) if compared else None
