@@ -112,7 +112,11 @@ def remove_abandoned(folder: int | Path) -> int:
 
 def remove_all_abandoned(root: Path) -> int:
     """Remove the temporary copies that killed processes left anywhere below a folder; return how many."""
-    return sum(remove_abandoned(Path(folder)) for folder, _, _ in os.walk(root))
+    return sum(
+        remove_abandoned(Path(folder))
+        for folder, folders, files in os.walk(root)
+        if any(map(is_temporary, (*folders, *files)))  # so that most folders are listed once
+    )
 
 
 def _removed(name: str, within: int) -> bool:
