@@ -14,10 +14,11 @@ from distillery.tasks.prompts import Renderer
 from distillery.training import trainers
 from distillery.training.batches import CausalCollator, EpochOrder, PairCollator, Seq2SeqCollator
 from distillery.training.compose import compose
+from distillery.training.forward import head_on
 from distillery.training.objectives.cross_entropy import CrossEntropy
 from distillery.training.objectives.two_task import TwoTask
 from distillery.training.sources.common import Sampled
-from distillery.training.trainers import FollowEpoch, Progress, SaveNowAndThen, head_on
+from distillery.training.trainers import FollowEpoch, Progress, SaveNowAndThen
 from distillery.training.units import Unit, collator_of, dataset_of, units_of
 
 FEATURES = [{"prompt_ids": [5, 6], "target_ids": [7]}, {"prompt_ids": [8], "target_ids": [9, 4, 3]}]

@@ -23,13 +23,14 @@ from distillery.models.tokenization import encode_prompt, encode_rows, encode_ta
 from distillery.records import TrainingRow
 from distillery.training.batches import CausalCollator, EpochOrder, Seq2SeqCollator
 from distillery.training.checkpoints import last_whole
+from distillery.training.forward import head_on
 from distillery.training.held_out import hold_out
 from distillery.training.losses import IGNORE
 from distillery.training.mentor_pass import write_soft_labels
 from distillery.training.objectives.cross_entropy import CrossEntropy
 from distillery.training.objectives.mentor_kd import MentorKD
 from distillery.training.train import MachineOptions, TrainingJob, train_model
-from distillery.training.trainers import CausalTrainer, ObjectiveMixin, head_on
+from distillery.training.trainers import CausalTrainer, ObjectiveMixin
 
 SFT = CrossEntropy(loss="cross-entropy")
 KD = MentorKD(loss="mentor-kd")

@@ -21,12 +21,10 @@ from trl import SFTTrainer
 from distillery.config.extensions import Objective
 from distillery.training.batches import EpochOrder, ProcessPasses, collate_pass
 from distillery.training.checkpoints import seal, writing_folder
-from distillery.training.forward import head_on, logits_of, next_tokens
+from distillery.training.forward import logits_of, next_tokens
 from distillery.training.losses import IGNORE
 from distillery.training.objectives.batch import Batch
 from distillery.training.soft_labels import ROWS, SoftLabels
-
-__all__ = ["head_on"]  # at its former place
 
 if TYPE_CHECKING:
     from transformers import Trainer as _Trainer
