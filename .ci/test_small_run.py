@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 
 RESULTS = Path("results")
-STUDENT = "smollm2-135m-half/seed1"
+STUDENT = "smollm2-135m-26-layers/seed1"
 MENTOR = "smollm2-135m/seed1"
 TRAIN, TEST = 40, 30
 

@@ -24,7 +24,9 @@ from pathlib import Path
 from typing import Any
 
 REPOSITORY = Path(__file__).parents[2]
-sys.path.insert(0, str(REPOSITORY / "workflow"))
+sys.path[:0] = [str(REPOSITORY / "workflow"), str(Path(__file__).parent)]
+
+import trainings  # noqa: E402  (beside this file)
 
 Figure = dict[str, Any]
 
@@ -253,70 +255,23 @@ def programs() -> Iterator[Figure]:
         yield {"name": name, "unit": "1/s", "ours": mine, "baseline": bare, "beside": beside}
 
 
-def soft_labels() -> Iterator[Figure]:
-    """Seconds of a training that reads soft labels, and of one beside its mentor: beside plain training on equal rows.
-
-    Student and mentor have the shape of the default's, with random weights: 49,152 tokens, 576 wide, 16 and 30 layers.
-    """
-    import torch
-    from transformers import AutoConfig, AutoModelForCausalLM
-
-    from distillery.config.model import RandomModel
-    from distillery.config.recipe import Train
-    from distillery.models.manifest import describe_model, write_manifest
-    from distillery.models.sources import prepare_model
-    from distillery.records import TrainingRow
-    from distillery.training.mentor_pass import write_soft_labels
-    from distillery.training.objectives import OBJECTIVES
-    from distillery.training.train import TrainingJob, train_model
-
-    steps, batch = 6, 4
-    rows = [
-        TrainingRow(
-            qid=f"q{n:03d}", source="teacher", sample_index=0, completion_id=None,
-            prompt="Q: Each of the boys has some apples. How many are there?\nA:",
-            target=f" {n} + {n} = {2 * n} apples. --> {2 * n}",
-        )
-        for n in range(200, 200 + steps * batch)
-    ]  # fmt: skip
-    ways = {"plain": {"loss": "cross-entropy"}}
-    ways |= {way: {"loss": "mentor-kd", "soft_labels": way} for way in ("exact", "top-k", "online")}
+def training() -> Iterator[Figure]:
+    """Seconds and peak memory on equal rows: soft labels beside plain training, that beside padding and TRL's own."""
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
-        manifests = {}
-        for name, layers in (("student", 16), ("mentor", 30)):
-            prepare_model(RandomModel(kind="random", hidden_size=576), folder / name, parent=None, downloads=folder)
-            config = AutoConfig.from_pretrained(folder / name)
-            config.vocab_size, config.num_hidden_layers, config.intermediate_size = 49_152, layers, 1536
-            config.num_attention_heads, config.num_key_value_heads, config.head_dim = 9, 3, 64
-            AutoModelForCausalLM.from_config(config).to(torch.bfloat16).save_pretrained(folder / name)
-            manifests[name] = describe_model(folder / name, name=name, kind="random", architecture="causal")
-            write_manifest(folder / name, manifests[name])
-
-        def stored(way: str) -> Path | None:
-            form = OBJECTIVES[ways[way]["loss"]].model_validate(ways[way]).soft_label_form
-            if form is None:
-                return None
-            path = folder / f"{way}.arrow"
-            if not path.exists():
-                write_soft_labels(rows, folder / "mentor", manifests["mentor"], path, form=form, precision="bf16")
-            return path
-
-        def seconds(way: str) -> float:
-            shutil.rmtree(folder / "checkpoints", ignore_errors=True)
-            job = TrainingJob(
-                base=folder / "student", out=folder / "out", checkpoints=folder / "checkpoints", architecture="causal",
-                train=Train(epochs=1, batch_size=batch, precision="bf16"), seed=1, soft_labels=stored(way),
-                objective=OBJECTIVES[ways[way]["loss"]].model_validate(ways[way]),
-                mentor=folder / "mentor" if way == "online" else None,
-            )  # fmt: skip
-            return train_model(rows, job).seconds
-
-        seconds("plain")  # the first training imports and allocates
+        subprocess.run([sys.executable, str(trainings.__file__), "prepare", scratch], check=True, capture_output=True)
         for way in ("exact", "top-k", "online"):
-            mine, bare = in_turn(3, lambda way=way: seconds(way), lambda: seconds("plain"))
-            name = f"training with soft labels, {way}"
-            yield {"name": name, "unit": "s", "ours": mine, "baseline": bare, "beside": "plain training"}
+            yield from _trainings(folder, f"training with soft labels, {way}", way, "plain", "plain training")
+        beside = {"padded": "the whole set padded to its longest row", "trl": "TRL's SFTTrainer, its defaults"}
+        for way, words in beside.items():
+            yield from _trainings(folder, f"training beside {way}", "plain", way, words)
+
+
+def _trainings(folder: Path, name: str, mine: str, bare: str, beside: str) -> Iterator[Figure]:
+    pairs = [(trainings.measured(mine, folder), trainings.measured(bare, folder)) for _ in range(3)]
+    for key, unit in (("seconds", "s"), ("memory", "GB")):
+        ours, baseline = (statistics.median(figures[key] for figures in side) for side in zip(*pairs, strict=True))
+        yield {"name": f"{name}, {key}", "unit": unit, "ours": ours, "baseline": baseline, "beside": beside}
 
 
 FIGURES = {
@@ -327,7 +282,7 @@ FIGURES = {
     "plan": plan,
     "digests": digests,
     "programs": programs,
-    "soft_labels": soft_labels,
+    "training": training,
 }
 
 

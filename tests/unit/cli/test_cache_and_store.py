@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-CELL = "arithmetic/test/miniature/pad/smollm2-135m-half/seed1"
+CELL = "arithmetic/test/miniature/pad/smollm2-135m-26-layers/seed1"
 PREDICTIONS = Path("results/predictions", CELL, "predictions.jsonl")
 ENTRIES, OBJECTS = Path("work/cache/v1/entries"), Path("work/cache/v1/objects")
 

@@ -9,8 +9,8 @@ from distillery.planning.snakemake_graph import read_graph
 
 JOBS = ("restored", "computed", "depends", "job-seconds")
 WORK = ("samples", "at most", "stored", "tokens", "money")
-TRAINED = "results/models/arithmetic/miniature/pad/smollm2-135m-half/seed1/manifest.json"
-PREDICTIONS = "results/predictions/arithmetic/test/miniature/pad/smollm2-135m-half/seed1/predictions.jsonl"
+TRAINED = "results/models/arithmetic/miniature/pad/smollm2-135m-26-layers/seed1/manifest.json"
+PREDICTIONS = "results/predictions/arithmetic/test/miniature/pad/smollm2-135m-26-layers/seed1/predictions.jsonl"
 
 
 def rows(output: str) -> dict[str, dict[str, str]]:
@@ -25,7 +25,7 @@ def rows(output: str) -> dict[str, dict[str, str]]:
 
 
 def test_a_finished_run_is_up_to_date_by_any_kind_of_target(small, command):
-    cell = "miniature/pad/smollm2-135m-half/arithmetic/seed1"
+    cell = "miniature/pad/smollm2-135m-26-layers/arithmetic/seed1"
     for targets in ([], ["miniature"], ["miniature/pad"], [cell], [PREDICTIONS], [PREDICTIONS, "miniature"]):
         assert "nothing to be done" in command("plan", *targets).output
 
@@ -104,7 +104,7 @@ def test_unknown_targets_list_the_known_ones_closest_first(small, command):
     unknown = command("plan", "miniature_ablation", fails=True).output
     assert unknown.split("Known: ")[1].split(", ")[:2] == ["miniature_ablations", "miniature"]
     unknown = command("why", "miniature/pda", fails=True).output
-    assert unknown.split("Name one of: ")[1].startswith("miniature/arithmetic/pad/smollm2-135m-half/seed1, ")
+    assert unknown.split("Name one of: ")[1].startswith("miniature/arithmetic/pad/smollm2-135m-26-layers/seed1, ")
     unknown = command("why", "results/tables/miniature/tabel.md", fails=True).output
     assert unknown.split("like names: ")[1].startswith("results/tables/miniature/table.md, ")
     assert command("why", "config/config.yaml", fails=True).output.startswith("target = 'config/config.yaml': no job")

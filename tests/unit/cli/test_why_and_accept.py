@@ -16,7 +16,7 @@ from distillery.planning.snakemake_graph import Node, read_graph
 from distillery.registry import load_workspace
 
 REPOSITORY = Path(__file__).parents[3]
-CELL = "arithmetic/test/miniature/pad/smollm2-135m-half/seed1"
+CELL = "arithmetic/test/miniature/pad/smollm2-135m-26-layers/seed1"
 PREDICTIONS = f"results/predictions/{CELL}/predictions.jsonl"
 SCORES = f"results/scores/{CELL}/scores.json"
 

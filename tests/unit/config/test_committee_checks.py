@@ -106,14 +106,14 @@ def test_in_a_second_round_the_student_of_the_first_sits_the_exam_and_the_first_
     workspace = load(config)
     third, second, first = (f"mapd.alpha=0.25.round={number}" for number in (3, 2, 1))
     assert (
-        workspace.committee_student(third, "miniature", "smollm2-135m-half", 1)
-        == f"miniature/{second}/smollm2-135m-half/seed1"
+        workspace.committee_student(third, "miniature", "smollm2-135m-26-layers", 1)
+        == f"miniature/{second}/smollm2-135m-26-layers/seed1"
     )
-    assert workspace.committee_student(second, "miniature", "smollm2-135m-half", 7).endswith(
-        f"{first}/smollm2-135m-half/seed7"
+    assert workspace.committee_student(second, "miniature", "smollm2-135m-26-layers", 7).endswith(
+        f"{first}/smollm2-135m-26-layers/seed7"
     )
-    sat = "miniature/fine-tune-cot-diverse/smollm2-135m-half/seed1"
-    assert workspace.committee_student(first, "miniature", "smollm2-135m-half", 1) == sat, "as the setup says"
+    sat = "miniature/fine-tune-cot-diverse/smollm2-135m-26-layers/seed1"
+    assert workspace.committee_student(first, "miniature", "smollm2-135m-26-layers", 1) == sat, "as the setup says"
     assert workspace.recipe(first, "miniature").objective.alpha == 0.25
 
 
@@ -122,15 +122,15 @@ def test_an_exam_may_be_sat_by_a_named_model_or_by_a_student_of_another_recipe(c
     edit(config, "setups.yaml", lambda file: file["miniature"]["recipes"]["mapd"]["pairs"].update(after=None))
     sweep(config, set={"pairs.after": "fine-tune-cot"}, title="after")
     workspace = load(config)
-    assert workspace.committee_student("mapd", "miniature", "smollm2-135m-half", 1) == "smollm2-135m"
+    assert workspace.committee_student("mapd", "miniature", "smollm2-135m-26-layers", 1) == "smollm2-135m"
     assert "fine-tune-cot" in workspace.committee_student(
-        "mapd.after=fine-tune-cot", "miniature", "smollm2-135m-half", 1
+        "mapd.after=fine-tune-cot", "miniature", "smollm2-135m-26-layers", 1
     )
 
 
 def test_a_released_exchange_is_sat_by_nobody_of_ours():
     workspace = load(REPOSITORY / "config")
-    assert workspace.committee_student("mapd", "svamp-released", "smollm2-135m-half", 1) == "released"
+    assert workspace.committee_student("mapd", "svamp-released", "smollm2-135m-26-layers", 1) == "released"
     assert workspace.committees["svamp-released"].names == ["gpt", "gemini", "mistral"]
 
 

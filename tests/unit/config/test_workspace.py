@@ -61,8 +61,8 @@ FAULTS = {
     ),
     "unknown recipe of an arm": ("experiments/miniature.yaml", "arms", [{"recipe": "nope"}], ["nope", "mentor-kd"]),
     "unknown task of an experiment": ("experiments/miniature.yaml", "tasks", ["nope"], ["nope", "arithmetic"]),
-    "unknown student": ("experiments/miniature.yaml", "students", ["nope"], ["nope", "smollm2-135m-half"]),
-    "unknown parent": ("models.yaml", "smollm2-135m-half.parent", "nope", ["nope", "parent"]),
+    "unknown student": ("experiments/miniature.yaml", "students", ["nope"], ["nope", "smollm2-135m-26-layers"]),
+    "unknown parent": ("models.yaml", "smollm2-135m-26-layers.parent", "nope", ["nope", "parent"]),
     "missing revision": (
         "models.yaml",
         "smollm2-135m",
@@ -161,12 +161,13 @@ def test_settings_are_laid_over_each_other_recipe_then_setup_then_arm(config):
         {"recipe": "fine-tune"},
     ]
     edit(config / "experiments/miniature.yaml", "arms", arms)
+    edit(config / "experiments/miniature.yaml", "baseline", "fine-tune")
     workspace = load_workspace({"experiments": ["miniature"]}, config)
     plain, changed, other = (workspace.recipe(cell.recipe, "miniature").train for cell in workspace.cells("miniature"))
     setup = yaml.safe_load((config / "setups.yaml").read_text())["miniature"]["train"]
     assert (plain.epochs, plain.batch_size) == (7, setup["batch_size"])
     assert (changed.epochs, changed.batch_size) == (7, 2)
-    assert other.epochs == setup["epochs"]
+    assert other.updates == setup["updates"]
 
 
 def test_an_ablation_drops_what_it_names_and_keeps_the_rest():

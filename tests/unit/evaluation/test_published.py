@@ -16,7 +16,7 @@ def test_a_published_number_is_shown_beside_its_own_task_recipe_and_model_only(t
     path = config / "experiments" / "miniature.yaml"
     experiment = yaml.safe_load(path.read_text(encoding="utf-8"))
     tasks = ["arithmetic", next(name for name in tasks_of(config) if name != "arithmetic")]
-    students = ["smollm2-135m-half", "smollm2-135m"]
+    students = ["smollm2-135m-26-layers", "smollm2-135m"]
     recipes = ["fine-tune", "fine-tune-cot"]
     numbers = {
         (task, recipe, student): 10.0 + place

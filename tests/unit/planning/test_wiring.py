@@ -25,7 +25,7 @@ from distillery.planning.wiring.paths import PATHS, fill
 from distillery.registry import load_workspace
 
 REPOSITORY = Path(__file__).parents[3]
-STUDENT = "smollm2-135m-half"
+STUDENT = "smollm2-135m-26-layers"
 BASE = f"results/base_models/{STUDENT}/manifest.json"
 NOTHING: list[str] = []
 CHOSEN = {"layers": 4, "task": "dates", "prompt": "student-cot"}
@@ -95,7 +95,6 @@ class Wired:
     answers: str | None = None
     prompt: str = "student-cot"
     scored: str = "predictions"
-    matched: str | list[str] = field(default_factory=list)
     checks: list[str] = field(default_factory=list)
 
 
@@ -114,11 +113,7 @@ WIRED = {
     "fine-tune": Wired(answers=trained("fine-tune"), prompt="student-answer"),
     "fine-tune-cot": Wired(TEACHER, answers=trained("fine-tune-cot")),
     "fine-tune-cot-diverse": Wired(TEACHER, answers=trained("fine-tune-cot-diverse")),
-    "fine-tune-cot-matched": Wired(
-        TEACHER,
-        answers=trained("fine-tune-cot-matched"),
-        matched=f"results/rows/arithmetic/miniature/mentor-kd/{STUDENT}/seed7/rows.jsonl",
-    ),
+    "fine-tune-cot-matched": Wired(TEACHER, answers=trained("fine-tune-cot-matched")),
     # Mentor-KD: rows of teacher and trained mentor, and the trained mentor's distributions.
     "mentor-kd": Wired(TEACHER | MENTOR, soft_labels=MENTOR_SFT, answers=trained("mentor-kd"), checks=SAME_VOCABULARY),
     "mentor-kd-without-augmentation": Wired(
@@ -166,7 +161,6 @@ def test_each_recipe_is_fed_by_the_producers_that_its_meaning_names(workspace, r
     assert training_inputs.soft_label_file(workspace, wildcards) == (labels if expected.soft_labels else NOTHING)
     assert training_inputs.mentor_beside(workspace, wildcards) == NOTHING
     assert (recipe in training_inputs.soft_label_recipes(workspace)) == bool(expected.soft_labels)
-    assert training_inputs.matched_rows(workspace, wildcards) == expected.matched
     assert training_inputs.tokenizer_checks(workspace, wildcards) == expected.checks
 
 
@@ -302,6 +296,28 @@ def test_the_mentor_reads_the_rows_before_or_runs_beside_the_student_or_not_at_a
     if kept is not None:
         assert training_inputs.soft_label_settings(changed, where) == kept
         assert training_inputs.training_precision(changed, where) == "bf16"
+
+
+@pytest.mark.parametrize(
+    ("updates", "made", "counted"),
+    [
+        ({}, None, f"results/rows/arithmetic/miniature/mentor-kd/{STUDENT}/seed7/rows.jsonl"),
+        ({"mentor-kd": 50}, 50, NOTHING),
+        ({"fine-tune-cot-diverse": 50}, None, f"results/rows/arithmetic/miniature/mentor-kd/{STUDENT}/seed7/rows.jsonl"),
+    ],
+    ids=str,
+)
+def test_a_control_makes_the_updates_of_its_recipe_which_its_rows_say_or_its_settings(
+    tmp_path, updates, made, counted
+):
+    config = shutil.copytree(REPOSITORY / "config", tmp_path / "config")
+    setups = yaml.safe_load((config / "setups.yaml").read_text())
+    setups["miniature"]["train"].pop("updates", None)
+    setups["miniature"]["recipes"] |= {name: {"train": {"updates": number}} for name, number in updates.items()}
+    (config / "setups.yaml").write_text(yaml.safe_dump(setups, sort_keys=False))
+    changed, where = load_workspace({"experiments": ["miniature"]}, config), job("fine-tune-cot-matched")
+    assert training_inputs.matched_rows(changed, where) == counted
+    assert training_inputs.training_settings(changed, where)["updates"] == made
 
 
 REVIEWS = [f"{FOLDER}/members/smollm2-135m/reviews.jsonl"]

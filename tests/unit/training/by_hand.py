@@ -23,9 +23,9 @@ from ..scripts import script
 
 CROSS_ENTROPY = {"loss": "cross-entropy"}
 PLAIN: dict[str, Any] = {
-    "epochs": 3, "batch_size": 4, "learning_rate": 1e-3, "schedule": "constant", "warmup": 0.0, "weight_decay": 0.0,
-    "max_grad_norm": None, "max_length": 64, "precision": "fp32", "lora": None, "held_out": 0.0, "evaluations": 10,
-    "match_updates_of": None,
+    "epochs": 3, "updates": None, "batch_size": 4, "learning_rate": 1e-3, "schedule": "constant", "warmup": 0.0,
+    "weight_decay": 0.0, "max_grad_norm": None, "max_length": 64, "precision": "fp32", "lora": None,
+    "held_out": 0.0, "evaluations": 10, "match_updates_of": None,
 }  # fmt: skip
 VOCABULARY = ["<bos>", "<eos>", "<pad>", "<unk>", *map(chr, range(32, 127)), "\n"]
 BOS, EOS, PAD = 0, 1, 2

@@ -142,6 +142,7 @@ def match_updates_of(base, plain, tmp_path) -> None:
 
 CASES = {
     "epochs": [as_by_hand({"epochs": 5}, updates=5)],
+    "updates": [as_by_hand({"epochs": 5, "updates": 2}, updates=2)],
     "batch_size": [batches],
     "learning_rate": [as_by_hand({"learning_rate": 3e-3})],
     "schedule": [

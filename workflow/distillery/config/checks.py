@@ -165,6 +165,16 @@ def _recipe(workspace: "Workspace", setup: str, name: str, recipe: Recipe) -> It
         elif other is not None and not known[other].trained and key != "mentor.trained_by":
             remedy = "Name a recipe with `train`, such as fine-tune-cot"
             yield UserError("this recipe trains no student", value=other, remedy=remedy, **where(key))
+    train = recipe.train
+    if train is not None and train.updates is not None and train.match_updates_of is not None:
+        matched = known[train.match_updates_of].train if train.match_updates_of in known else None
+        if matched is not None and matched.updates != train.updates:
+            yield UserError(
+                f"a control makes as many updates as {train.match_updates_of}: {matched.updates or 'whole epochs'}",
+                value=train.updates,
+                remedy="Leave `updates` or `match_updates_of` out",
+                **where("train.updates"),
+            )
     if recipe.mentor is not None:
         yield from _mentor(workspace, setup, recipe, known.get(recipe.mentor.trained_by))
     if recipe.pairs is not None:

@@ -68,7 +68,10 @@ class Lora(Section):
 class Train(Section):
     """How weights are fitted. The batch size is the global one; the machine decides how devices share it."""
 
-    epochs: int = Field(20, ge=1)
+    epochs: int = Field(20, ge=1, description="Passes over the rows, unless `updates` is given.")
+    updates: int | None = Field(
+        None, ge=1, description="Updates to make instead of `epochs`; rows repeat. For arms on equal terms."
+    )
     batch_size: int = Field(8, ge=1, description="Rows of an update; of an objective on pairs, its pairs.")
     learning_rate: float = Field(3e-4, gt=0)
     schedule: Literal["constant", "linear", "cosine"] = "constant"
@@ -83,7 +86,7 @@ class Train(Section):
     )
     evaluations: int = Field(10, ge=1, description="Times that the held-out loss is computed, if rows are held out.")
     match_updates_of: Name | None = Field(
-        None, description="Control: repeat rows until the update count of this recipe."
+        None, description="Control: make as many updates as this recipe does; rows repeat."
     )
 
 

@@ -13,7 +13,7 @@ from typing import Any
 from distillery.jobs.job import as_list
 from distillery.models.manifest import read_manifest
 from distillery.planning import stages
-from distillery.planning.expected import Expectations
+from distillery.planning.expected import Expectations, passes
 from distillery.planning.forecast import Forecast, JobStatus
 from distillery.planning.staleness import recorded
 from distillery.records import TrainingRow, read_records
@@ -133,12 +133,11 @@ def parameters_in_name(spec: Mapping[str, Any], name: str) -> int | None:
 
 
 def _tokens(forecast: Forecast, expectations: Expectations) -> int | None:
-    """Tokens of all epochs, prompts included; a mentor reads the rows once.
+    """Tokens of all updates, prompts included; a mentor reads the rows once.
 
     They are counted where the rows are known; else they are as in the last job, or expected.
     """
     job = forecast.node.job
-    epochs = job.params["train"]["epochs"] if job.stage == stages.TRAIN else 1
     longest = job.params["train"]["max_length"] if job.stage == stages.TRAIN else None
     (rows,), (base,) = as_list(job.inputs["rows"]), as_list(job.inputs[str(stages.cost_of(job.stage).model)])
     file = expectations.dry_run.contents.readable(rows)
@@ -149,6 +148,10 @@ def _tokens(forecast: Forecast, expectations: Expectations) -> int | None:
         return expectations.tokens(forecast) if made is None else made
     from tokenizers import Tokenizer
 
-    texts = [row.prompt + row.target for row in read_records(file, TrainingRow)]
+    from distillery.training.units import count_units  # torch, which most forecasts do without
+
+    read = list(read_records(file, TrainingRow))
+    texts = [row.prompt + row.target for row in read]
     encoded = Tokenizer.from_file(str(tokenizer)).encode_batch(texts, add_special_tokens=False)
-    return sum(min(len(text.ids) + 1, longest or len(text.ids) + 1) for text in encoded) * epochs
+    tokens = sum(min(len(text.ids) + 1, longest or len(text.ids) + 1) for text in encoded)
+    return round(tokens * (passes(job.params["train"], count_units(read)) if job.stage == stages.TRAIN else 1))

@@ -39,10 +39,11 @@ class Expectations:
     def tokens(self, forecast: Forecast) -> int | None:
         """Tokens that a training will read over all epochs, or a mentor once; None where nobody can tell."""
         job = forecast.node.job
-        epochs = job.params["train"]["epochs"] if job.stage == stages.TRAIN else 1
         (rows,) = as_list(job.inputs.get("matched") or job.inputs["rows"])
         units, each = self.units(rows), self.rates.tokens_per_unit(forecast)
-        return None if units is None or each is None else round(units * each) * epochs
+        if units is None or each is None:
+            return None
+        return round(units * each * (passes(job.params["train"], units) if job.stage == stages.TRAIN else 1))
 
     def units(self, rows: Path) -> float | None:
         """Rows, or pairs of rows, in a file; None where nobody can tell."""
@@ -75,6 +76,16 @@ class Expectations:
         right = self.rates.shipped.right if source["keep"] == "correct" else 1.0
         cap = samples if source["per_question"] is None else source["per_question"]
         return expected_up_to(cap, samples, right)
+
+
+def passes(train: Mapping[str, Any], units: float) -> float:
+    """How often a training reads its rows, or pairs of rows, from its `train` settings.
+
+    >>> train = {"epochs": 3, "updates": None, "batch_size": 4}
+    >>> passes(train, 100), passes({**train, "updates": 50}, 100)
+    (3, 2.0)
+    """
+    return train["epochs"] if train.get("updates") is None else train["updates"] * train["batch_size"] / max(units, 1)
 
 
 def expected_up_to(cap: int, samples: int, share: float) -> float:

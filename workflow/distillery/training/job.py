@@ -43,7 +43,7 @@ class TrainingJob:
             vocabulary.
         soft_labels: File of what a mentor said before about the same rows, in its place.
         form: What targets are: texts, or programs, whose white space the tokenizer must keep.
-        steps: Updates to make instead of `train.epochs`, repeating the rows (a compute-matched control).
+        steps: Updates to make instead of those that `train` says, repeating the rows (a compute-matched control).
         machine: Options that are no part of the result.
     """
 

@@ -125,7 +125,7 @@ def prepare(rows: Sequence[TrainingRow], job: TrainingJob) -> Prepared:
     soft_labels = SoftLabels(job.soft_labels) if job.soft_labels and "mentor" in job.objective.needs else None
     if train.lora is not None:
         model = adapted(model, train.lora, job.architecture)
-    steps = job.steps or train.epochs * order.steps_per_epoch()
+    steps = job.steps or train.updates or train.epochs * order.steps_per_epoch()
     return Prepared(tokenizer, units, held_out, order, steps, resume, model, use_cache, mentor, soft_labels)
 
 

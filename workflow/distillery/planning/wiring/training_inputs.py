@@ -148,9 +148,9 @@ def tokenizer_checks(workspace: Workspace, wildcards: Any) -> list[str]:
 
 
 def matched_rows(workspace: Workspace, wildcards: Any) -> str | list[str]:
-    """Rows of the recipe whose number of updates a control matches."""
+    """Rows of the recipe whose number of updates a control matches, where that number follows from its rows."""
     train = recipe_of(workspace, wildcards).train
-    if train is None or train.match_updates_of is None:
+    if train is None or train.match_updates_of is None or training_settings(workspace, wildcards)["updates"]:
         return []
     return fill("<rows>/rows.jsonl", wildcards, recipe=train.match_updates_of)
 
@@ -164,9 +164,13 @@ def training_base(workspace: Workspace, wildcards: Any) -> str:
 
 
 def training_settings(workspace: Workspace, wildcards: Any) -> dict[str, Any]:
-    """The `train` section of a recipe."""
+    """The `train` section of a recipe; a control has the number of updates of the recipe that it matches."""
     train = recipe_of(workspace, wildcards).train
     assert train is not None
+    if train.match_updates_of is not None:
+        matched = workspace.recipe(train.match_updates_of, wildcards.setup).train
+        assert matched is not None  # settings are checked
+        train = train.model_copy(update={"updates": matched.updates})
     return plain(train)
 
 
