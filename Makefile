@@ -10,6 +10,10 @@ PYTHON ?=
 CORES ?= all
 TABLE ?= results/tables/miniature/table.md
 SNAKEMAKE_OPTIONS ?=
+# SEEDS=3 trains with the seeds 1, 2 and 3, for the experiment of TABLE.
+SEEDS ?=
+EXPERIMENT = $(notdir $(patsubst %/,%,$(dir $(TABLE))))
+SEEDS_OPTION = $(if $(SEEDS),--config "overrides={experiments.$(EXPERIMENT).seeds: [$$(seq -s , 1 $(SEEDS))]}")
 # Without a GPU two models share the cores: one loads while the other computes, and two half machines do more than a whole.
 NO_GPU := $(if $(wildcard /dev/nvidia[0-9]*),,--resources gpu=2 --max-threads $$(( ($$(nproc) + 1) / 2 )))
 BIN := .venv/bin
@@ -27,17 +31,18 @@ help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' Makefile
 	@echo
 	@echo "  Settings: CORES=4  WORKERS=2  SNAKEMAKE_OPTIONS='--configfile config/small.yaml'  PYTHON=python3.12 (for a new .venv)"
+	@echo "            SEEDS=3 (make demo: seeds 1 to 3)  TABLE=results/tables/<experiment>/table.md (the table that it shows)"
 
 .PHONY: demo
 demo: environment ## Run the default workflow and show its table (no GPU, no account)
+	@[[ "$(SEEDS)" =~ ^([1-9][0-9]?)?$$ ]] || { echo "SEEDS=$(SEEDS): give a number from 1 to 99"; exit 2; }
+	$(if $(and $(SEEDS),$(filter --config --config=% -C,$(SNAKEMAKE_OPTIONS))),$(error SEEDS and --config cannot be given together: \
+	write `experiments.$(EXPERIMENT).seeds: [1,2,3]` into the overrides of --config))
 	@mkdir -p work
-	@$(BIN)/distillery plan --write work/forecast.json > work/plan.txt || true
-	$(BIN)/snakemake --cores $(CORES) $(NO_GPU) --logger distillery $(SNAKEMAKE_OPTIONS)
+	@$(BIN)/distillery plan --write work/forecast.json --run -- $(SNAKEMAKE_OPTIONS) $(SEEDS_OPTION) > work/plan.txt 2>&1 || true
+	$(BIN)/snakemake --cores $(CORES) $(NO_GPU) --logger distillery $(SNAKEMAKE_OPTIONS) $(SEEDS_OPTION)
 	@echo
-	@cat "$(TABLE)"
-	@echo
-	@echo "The page with what the students wrote:  $(TABLE:.md=.html)"
-	@echo "Where a number comes from:              .venv/bin/distillery why miniature/mentor-kd"
+	@$(BIN)/distillery table "$(TABLE)" -- $(SNAKEMAKE_OPTIONS)
 
 .PHONY: test
 test: environment ## Run all tests but those that kill jobs for minutes

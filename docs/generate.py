@@ -8,11 +8,12 @@ tests/mutants/tool.py. A JSON file beside it says on which machine, when, and by
 """
 
 import argparse
-import csv
 import json
 import re
 import sys
 from pathlib import Path
+
+from distillery.evaluation.short_table import WORDS, read_table, short_table
 
 ROOT = Path(__file__).resolve().parents[1]
 MEASURED = ROOT / "docs" / "measured"
@@ -22,8 +23,7 @@ MARKED = re.compile(r"(<!-- measured: ([\w-]+) -->\n).*?(<!-- end of measured --
 
 def table(name: str) -> str:
     """A measured table as Markdown, with the sentence that says where it comes from."""
-    with open(MEASURED / f"{name}.csv", encoding="utf-8", newline="") as lines:
-        rows = list(csv.DictReader(lines))
+    rows = read_table(MEASURED / f"{name}.csv")
     facts = json.loads((MEASURED / f"{name}.json").read_text(encoding="utf-8"))
     text = mutants(rows) if name == "mutants" else results(rows)
     notes = [f"- {note}" for note in facts["notes"]]
@@ -32,15 +32,10 @@ def table(name: str) -> str:
 
 
 def results(rows: list[dict[str, str]]) -> list[str]:
-    """The lines of a table of results."""
-    columns = ("model", "arm", "accuracy [95 % interval]", "rows", "training")
-    text = [f"| {' | '.join(columns)} |", "|---|---|---:|---:|---:|"]
-    for row in rows:
-        accuracy = f"{row['accuracy']} [{row['low']}, {row['high']}]"
-        seconds = f"{float(row['train_seconds']):.0f} s" if row["train_seconds"] else ""
-        count = f"{float(row['training_rows']):g}" if row["training_rows"] else ""
-        text.append(f"| {row['model']} | {row['arm']} | {accuracy} | {count} | {seconds} |")
-    return text
+    """The lines of a table of results: what `make demo` prints at its end."""
+    headings, *fields = short_table(rows)
+    marks = ["---" if heading in WORDS else "---:" for heading in headings]
+    return [f"| {' | '.join(headings)} |", f"|{'|'.join(marks)}|", *(f"| {' | '.join(row)} |" for row in fields)]
 
 
 def mutants(rows: list[dict[str, str]]) -> list[str]:

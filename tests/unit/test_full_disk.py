@@ -2,7 +2,6 @@
 
 import errno
 import json
-import logging
 import os
 import resource
 import subprocess
@@ -20,7 +19,6 @@ from distillery.errors import UserError
 from distillery.files import atomic_open, write_json
 from distillery.jobs.job import Job
 from distillery.jobs.runner import run
-from distillery.logs import log_to
 from distillery.models.sources import new_folder
 from distillery.sampling.budget import Budget
 from distillery.sampling.store import SCHEMA, CompletionStore
@@ -283,25 +281,21 @@ run_script("stage", lambda result: write_json(result, 1), {"__name__": "__main__
     assert f"{disk.path / 'made'}: the disk is full" in ended.stderr
 
 
-def test_a_log_that_cannot_be_written_ends_no_job(tmp_path, capsys):
-    """`/dev/full` answers each write as a full disk does."""
-    before = logging.getLogger().handlers[:]
-    try:
-        log_to(Path("/dev/full"))
-        for _ in range(3):
-            logging.getLogger("stage").warning("a line")
-        (tmp_path / "file").touch()
-        log_to(tmp_path / "file" / "log")
-        logging.getLogger("stage").warning("another line")
-        logging.getLogger().handlers[-1].close()
-    finally:
-        for handler in logging.getLogger().handlers:
-            if handler not in before:
-                handler.close()
-        logging.getLogger().handlers[:] = before
-    said = capsys.readouterr().err
-    assert said.count("the log cannot be written") == 2 and "Traceback" not in said
-    assert said.count("a line") == 3 and "another line" in said
+@pytest.mark.parametrize("place", ["/dev/full", "file/log"])
+def test_a_log_that_cannot_be_written_ends_no_job(tmp_path, place):
+    """`/dev/full` answers each write as a full disk does; below a file no log can be opened."""
+    (tmp_path / "file").touch()
+    code = (
+        "import logging, sys, warnings; from pathlib import Path; from distillery.logs import log_to\n"
+        "log_to(Path(sys.argv[1]))\n"
+        "for _ in range(3): logging.getLogger('stage').warning('a line'); print('x'); warnings.warn('y')\n"
+        "raise ValueError('the end')"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, place], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 1 and done.stderr.count("the log cannot be written") == 1
+    assert done.stderr.count("a line") == 3 and done.stderr.count("ValueError: the end") == 1
 
 
 @pytest.mark.parametrize(

@@ -50,6 +50,7 @@ class Project:
             cwd=self.root,
             env={
                 "DISTILLERY_BACKEND": "transformers",
+                "DISTILLERY_TERMINAL": "INFO",  # what was computed and what restored
                 **os.environ,
                 "CUDA_VISIBLE_DEVICES": "",
                 "HF_HUB_OFFLINE": "1",

@@ -1,18 +1,23 @@
-"""`snakemake --logger distillery`: one line for each job instead of a block, and warnings and errors as ever.
+"""`snakemake --logger distillery`: one line for each job that starts or fails instead of a block, and warnings as ever.
 
 Snakemake finds logger plugins by the name of their package. What a line says is in `distillery.planning.progress`.
+A job writes its own error to the terminal (`distillery.logs`). Of a job that could not, because it was killed, the
+terminal gets the last lines of its log.
 """
 
 import logging
-import os
+import re
 import sys
 import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
 
 from snakemake.logging import DefaultFilter, DefaultFormatter
 from snakemake_interface_logger_plugins.base import LogHandlerBase
 from snakemake_interface_logger_plugins.common import LogEvent
 
-from distillery.logs import TERMINAL_VARIABLE
+from distillery.logs import last_words
 from distillery.planning.progress import Progress, read_forecast
 from distillery.visible import visible
 
@@ -26,6 +31,11 @@ SILENT = {
 }
 """Events that have no line: the log file of Snakemake has them."""
 
+ONLY_STATUS = re.compile(
+    r"RuleException:\nCalledProcessError .*\.snakemake/scripts/.* returned non-zero exit status", re.S
+)
+"""What Snakemake says of a script that ended with an error, beside the line of the job. Of a signal it is news."""
+
 
 class LogHandler(LogHandlerBase):
     """Prints progress; a dry run is printed as Snakemake prints it."""
@@ -38,9 +48,8 @@ class LogHandler(LogHandlerBase):
         self._shown = DefaultFilter(
             settings.quiet, settings.debug_dag, settings.verbose, settings.dryrun, settings.printshellcmds
         )
-        if not settings.dryrun:
-            # Milestones of jobs are in their log files; the terminal has a line for each job.
-            os.environ.setdefault(TERMINAL_VARIABLE, "WARNING")
+        self._wildcards: dict[int, Mapping[str, str]] = {}
+        self._complete = settings.show_failed_logs
 
     def emit(self, record: logging.LogRecord) -> None:
         try:
@@ -54,6 +63,10 @@ class LogHandler(LogHandlerBase):
         if not self._shown.filter(record):
             return ""
         event = getattr(record, "event", None)
+        if event is LogEvent.JOB_ERROR and record.__dict__["log"] and not self._complete:
+            return self._failed(record.__dict__)
+        if record.levelno >= logging.WARNING and ONLY_STATUS.match(record.getMessage()):
+            return ""
         if self.common_settings.dryrun or record.levelno >= logging.WARNING:
             return self._default.format(record)
         if event is LogEvent.RUN_INFO:
@@ -66,10 +79,18 @@ class LogHandler(LogHandlerBase):
             fields = record.__dict__
             if not fields["output"]:
                 return ""  # a target, which makes nothing
+            self._wildcards[fields["jobid"]] = fields["wildcards"]
             return self._progress.started(fields["rule_name"], fields["wildcards"], list(fields["output"]), time.time())
         if event in SILENT:
             return ""
         return self._default.format(record)
+
+    def _failed(self, fields: Mapping[str, Any]) -> str:
+        """The line of a job that failed, with its log file, and the last lines of that file if nobody has seen them."""
+        wildcards = self._wildcards.get(fields["jobid"], {})
+        line = self._progress.failed(fields["rule_name"], wildcards, list(fields["log"]), time.time())
+        last = [words for log in fields["log"] for words in last_words(Path(log))]
+        return "\n".join([line, *(["The last lines of its log:"] if last else []), *last])
 
     @property
     def writes_to_stream(self) -> bool:

@@ -2,7 +2,7 @@
 
 check, schemas         check the declarative files; write their schemas
 plan, why, accept      what a run would do and cost; where a result comes from and why it is stale; keep it all the same
-times                  where the time went
+times, table           where the time went; a finished table in short
 store, cache           look after what models wrote and what jobs made
 """
 
@@ -13,7 +13,7 @@ from typing import Annotated
 import typer
 
 from distillery import __version__
-from distillery.cli import cache, lineage, planning, store
+from distillery.cli import cache, lineage, planning, store, tables
 from distillery.cli.common import Console, exit_on_user_error, new_app, new_table, use_library_of
 from distillery.cli.targets import read_settings
 from distillery.config.schemas import write_all
@@ -98,3 +98,4 @@ app.add_typer(cache.app, name="cache")
 app.command()(planning.plan)
 app.command()(lineage.why)
 app.command()(lineage.accept)
+app.command()(tables.table)

@@ -3,7 +3,7 @@
 import os
 import re
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
@@ -18,7 +18,7 @@ from typer.core import TyperGroup
 from distillery.disk_faults import disk_fault
 from distillery.errors import UserError
 from distillery.jobs.code_digest import LIBRARY
-from distillery.planning.snakemake_graph import Node, read_graph
+from distillery.planning.snakemake_graph import Node, RunOptions, read_graph, read_options
 from distillery.visible import visible
 
 ConfigFiles = Annotated[list[Path] | None, typer.Option("--configfile", help="Settings laid over config/config.yaml.")]
@@ -97,7 +97,9 @@ def use_library_of(folder: Path) -> None:
         )
 
 
-def graph_here(targets: Sequence[str], configfiles: list[Path] | None) -> list[Node]:
+def graph_here(
+    targets: Sequence[str], configfiles: Sequence[Path] | None, config: Mapping[str, Any] | None = None
+) -> list[Node]:
     """The graph of the workflow in this folder, by the library of this folder.
 
     Raises:
@@ -105,7 +107,16 @@ def graph_here(targets: Sequence[str], configfiles: list[Path] | None) -> list[N
     """
     require_project()
     use_library_of(Path())
-    return read_graph(targets, configfiles or ())
+    return read_graph(targets, configfiles or (), config)
+
+
+def options_of_run(arguments: Sequence[str]) -> RunOptions:
+    """What `snakemake` with these options would make; without any, nothing is read.
+
+    Raises:
+        UserError: Snakemake does not take them.
+    """
+    return read_options(arguments) if arguments else RunOptions()
 
 
 def seconds_of(text: str) -> float:

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
-from distillery.cli.common import ConfigFiles, Console, exit_on_user_error, graph_here, new_table
+from distillery.cli.common import ConfigFiles, Console, exit_on_user_error, graph_here, new_table, options_of_run
 from distillery.cli.targets import FORM, nodes_of
 from distillery.files import write_json
 from distillery.jobs.cache import ArtifactCache
@@ -33,11 +33,18 @@ def plan(
         Path | None,
         typer.Option(help="Also write the expected seconds of each job, for `snakemake --logger distillery`."),
     ] = None,
+    run: Annotated[
+        bool, typer.Option("--run", help="What follows after `--` are options of `snakemake`: forecast that run.")
+    ] = False,
 ) -> None:
     """Forecast a run by stage: jobs, samples, tokens to train on, seconds and money."""
     out = Console(highlight=False)
     with exit_on_user_error():
-        nodes = nodes_of(targets, configfile)[0] if targets else graph_here([], configfile)
+        if run:
+            options = options_of_run(targets or ())
+            nodes = graph_here(options.targets, [*(configfile or ()), *options.configfiles], options.config)
+        else:
+            nodes = nodes_of(targets, configfile)[0] if targets else graph_here([], configfile)
         cache = ArtifactCache.from_environment()
         forecasts, contents = forecast_jobs(nodes, cache)
         rates = Rates.of(Path("results"), cache)

@@ -31,7 +31,7 @@ from distillery.jobs.gpus import claimed_gpus
 from distillery.jobs.job import NOT_FOR_MAIN, PROVENANCE, Job, as_list, job_of_record
 from distillery.jobs.locks import check_locks
 from distillery.jobs.provenance import known, placed, provenance
-from distillery.logs import log_to
+from distillery.logs import log_to, report
 
 logger = logging.getLogger(__name__)
 
@@ -56,7 +56,7 @@ def run_script(stage: str, main: Main, namespace: Mapping[str, Any]) -> None:
     try:
         run(job, main)
     except UserError as error:
-        logger.error("%s", error)
+        report(error)
         sys.exit(1)
 
 

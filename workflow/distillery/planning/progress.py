@@ -43,6 +43,10 @@ class Progress:
         done = f"{self.done:>3} of {self.total} done"
         return f"{_clock(now)}  {done}   {rule:<18} {_subject(wildcards):<52} {until}".rstrip()
 
+    def failed(self, rule: str, wildcards: Mapping[str, str], logs: list[str], now: float) -> str:
+        """The line of a job that failed: where a person reads why."""
+        return f"{_clock(now)}  {'FAILED':>14}   {rule:<18} {_subject(wildcards):<52} log: {', '.join(logs)}"
+
 
 def read_forecast(path: Path = FORECAST) -> dict[str, float]:
     """Expected seconds by output; empty where no plan was written, or where the file is damaged."""

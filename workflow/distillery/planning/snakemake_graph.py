@@ -5,9 +5,9 @@ Everything that depends on Snakemake's inner ways is in this module; the version
 
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -48,8 +48,38 @@ class UnknownOutput(UserError):
         super().__init__("no rule makes this", key="target", value=", ".join(targets))
 
 
+@dataclass(frozen=True)
+class RunOptions:
+    """What options of `snakemake` say about the graph: its targets, and the settings laid over config/config.yaml."""
+
+    targets: tuple[str, ...] = ()
+    configfiles: tuple[Path, ...] = ()
+    config: Mapping[str, Any] = field(default_factory=dict)
+
+
+def read_options(arguments: Sequence[str]) -> RunOptions:
+    """The options of a run, read as `snakemake` reads them, those of its profile included.
+
+    Raises:
+        UserError: Snakemake does not take them.
+    """
+    from snakemake.cli import parse_args, parse_config
+
+    try:
+        with suppress_stderr():
+            given = parse_args(list(arguments))[1]
+        return RunOptions(tuple(given.targets), tuple(given.configfile), parse_config(given.config))
+    except (SystemExit, Exception) as error:
+        raise UserError(
+            f"Snakemake does not take these{'' if isinstance(error, SystemExit) else f': {error}'}",
+            key="options",
+            value=" ".join(arguments),
+            remedy="`snakemake --help` lists the known ones",
+        ) from error
+
+
 def read_graph(
-    targets: Sequence[str] = (), configfiles: Sequence[Path] = (), config: dict[str, Any] | None = None
+    targets: Sequence[str] = (), configfiles: Sequence[Path] = (), config: Mapping[str, Any] | None = None
 ) -> list[Node]:
     """Every job behind some targets, inputs first; without targets, behind all tables of the settings.
 
