@@ -109,7 +109,7 @@ rule train_student:
         "logs/train/<cell>.log",
     benchmark:
         "benchmarks/train/<cell>.tsv"
-    priority: 10
+    priority: ask(training_inputs.training_priority)
     conda:
         "../../envs/training.yaml"
     threads: 8

@@ -320,6 +320,12 @@ def test_a_control_makes_the_updates_of_its_recipe_which_its_rows_say_or_its_set
     assert training_inputs.training_settings(changed, where)["updates"] == made
 
 
+def test_students_that_others_wait_for_are_trained_first(workspace):
+    first = {name for name in WIRED if training_inputs.training_priority(workspace, job(name)) == 20}
+    assert first == {"fine-tune-cot-diverse", "pad-without-refinement"}
+    assert training_inputs.training_priority(workspace, job("fine-tune-cot-diverse", "svamp-released")) == 20
+
+
 REVIEWS = [f"{FOLDER}/members/smollm2-135m/reviews.jsonl"]
 PAIRS = {
     # recipe: reviews that it reads, teacher of its pairs, whether it copies the size of another recipe's pairs

@@ -184,3 +184,20 @@ def objective_settings(workspace: Workspace, wildcards: Any) -> dict[str, Any]:
 def mentor_models(workspace: Workspace) -> list[str]:
     """Base models that setups name as mentors: their training runs first."""
     return [setup.mentor for setup in workspace.setups.values() if setup.mentor]
+
+
+def training_priority(workspace: Workspace, wildcards: Any) -> int:
+    """20 for a student whose weights or mistakes another recipe of the setup waits for, 10 for the others.
+
+    The longest chain of the default begins with such a student: last, its committee would keep the machine waiting.
+    """
+    waiting = (
+        name
+        for recipe in workspace.variants[wildcards.setup].values()
+        for name in (
+            recipe.weights_of,
+            recipe.pairs.after if recipe.pairs else None,
+            recipe.mentor.trained_by if recipe.mentor and recipe.mentor.model == "student" else None,
+        )
+    )
+    return 20 if wildcards.recipe in waiting else 10
