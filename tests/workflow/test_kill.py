@@ -181,7 +181,7 @@ def test_two_workflows_that_share_store_and_cache_do_not_disturb_each_other(proj
         subprocess.Popen(
             [sys.executable, "-m", "snakemake", "--cores", "1"],
             cwd=root,
-            env={**os.environ, **shared, "CUDA_VISIBLE_DEVICES": ""},
+            env={**os.environ, **shared, "CUDA_VISIBLE_DEVICES": "", "DISTILLERY_TERMINAL": "INFO"},
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,

@@ -1,6 +1,8 @@
 """Backends: what comes back belongs to its request, whatever else was asked; and sampling goes through the store."""
 
+import gc
 import importlib.util
+import sys
 from dataclasses import replace
 
 import pytest
@@ -10,6 +12,7 @@ from distillery.errors import UserError
 from distillery.models.sources import prepare_model
 from distillery.records import Question
 from distillery.sampling.backends.base import PendingRequest, backend_name, open_backend
+from distillery.sampling.backends.vllm import import_libraries
 from distillery.sampling.logprobs import decode_scored
 from distillery.sampling.requests import Request, Series, seed_of
 from distillery.sampling.sampler import CompletionSampler, sample
@@ -202,3 +205,11 @@ def test_a_choice_of_several_tokens_is_refused(loaded):
     series = Series.of("m", {"temperature": 0, "max_new_tokens": 1}, [], ("good", "bad"))
     with pytest.raises(UserError, match="several tokens"):
         ask(loaded("transformers"), series, PROMPTS[:1])
+
+
+def test_an_import_that_fails_leaves_the_garbage_collector_on(monkeypatch):
+    monkeypatch.setitem(sys.modules, "transformers", None)
+    assert gc.isenabled()
+    with pytest.raises(ImportError):
+        import_libraries.__wrapped__()
+    assert gc.isenabled()
