@@ -155,7 +155,7 @@ SLIPS = [
     Slip("training", "training/student.py", "lora_dropout=lora.dropout", "lora_dropout=0.0", "training/test_settings_lora"),
     Slip("training", "training/arguments.py", "max_grad_norm=train.max_grad_norm or 0.0", "max_grad_norm=1.0",
          "training/test_settings_train -kmax_grad_norm"),
-    Slip("training", "training/train.py", "steps or train.epochs * order.steps_per_epoch()", "steps or train.epochs",
+    Slip("training", "training/train.py", "train.updates or train.epochs * order.steps_per_epoch()", "train.updates or train.epochs",
          "training/test_settings_train -kfull_batch"),
     Slip("training", "training/batches.py", "return -(-len(self.lengths) // self.batch_size)",
          "return len(self.lengths) // self.batch_size", "training/test_settings_train -kfull_batch"),
