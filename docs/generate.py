@@ -18,6 +18,8 @@ from distillery.evaluation.short_table import WORDS, read_table, short_table
 ROOT = Path(__file__).resolve().parents[1]
 MEASURED = ROOT / "docs" / "measured"
 DOCUMENTS = ("README.md", "docs/testing.md")
+QUOTED = re.compile(r"\{([\w-]+): ([^}]+)\}")
+"""In a note: recipe and column of a number."""
 MARKED = re.compile(r"(<!-- measured: ([\w-]+) -->\n).*?(<!-- end of measured -->)", re.DOTALL)
 
 
@@ -26,7 +28,8 @@ def table(name: str) -> str:
     rows = read_table(MEASURED / f"{name}.csv")
     facts = json.loads((MEASURED / f"{name}.json").read_text(encoding="utf-8"))
     text = mutants(rows) if name == "mutants" else results(rows)
-    notes = [f"- {note}" for note in facts["notes"]]
+    cells = {row["recipe"]: row for row in rows if "recipe" in row}
+    notes = [f"- {QUOTED.sub(lambda named: cells[named[1]][named[2]], note)}" for note in facts["notes"]]
     source = f"`{facts['command']}`, {facts['date']}, {facts['machine']}: {facts['duration']}."
     return "\n".join([*text, "", source, "", *notes]) + "\n"
 

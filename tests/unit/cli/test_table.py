@@ -61,7 +61,7 @@ def test_below_the_table_are_its_pages_and_a_command_that_names_one_cell(finishe
 
 def test_a_table_of_several_tasks_names_them_and_one_without_accuracy_has_an_empty_field(finished, command):
     rows = (finished / "table.csv").read_text().splitlines()
-    other = rows[1].replace("arithmetic,", "shuffled,").replace(",3.5,1.7,7.0,", ",,,,", 1)
+    other = rows[2].replace("arithmetic,", "shuffled,").replace(",3.5,1.7,7.0,", ",,,,", 1)
     (finished / "table.csv").write_text("\n".join([*rows, other]))
     lines = command("table", "miniature").output.splitlines()
     assert words(lines[0])[0] == "task" and words(lines[2])[0] == "arithmetic"

@@ -11,7 +11,7 @@ from distillery.config.checks import DATA_FILES
 from distillery.config.workspace import DEFAULT_GRADERS as GRADER_NAMES
 from distillery.errors import UserError, UserErrors
 from distillery.registry import load_workspace
-from distillery.tasks.sources import _READERS
+from distillery.tasks.local_files import _READERS
 from distillery.verification.graders import DEFAULT_GRADERS
 
 REPOSITORY = Path(__file__).parents[3]

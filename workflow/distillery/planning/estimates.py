@@ -104,7 +104,9 @@ def _parameters(manifest: Path, expectations: Expectations) -> int | None:
         if spec["keep_every"] is not None:
             return None if parent is None else round(parent / spec["keep_every"])
         layers = read_manifest(known).layers if known is not None else None
-        return None if parent is None or layers is None else round(parent * share_kept(spec, layers))
+        if layers is None:  # before the parent is made: what drops a few layers is nearly as large
+            return parent if spec["keep"] is None else None
+        return None if parent is None else round(parent * share_kept(spec, layers))
     return parameters_in_name(spec, str(job.params.get("name", "")))
 
 
